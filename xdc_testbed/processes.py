@@ -1,0 +1,177 @@
+"""Every subprocess of the kit starts here: argument lists, a deadline, and nothing left running.
+
+A command gets its own session, so that ending it ends its children too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdc_testbed.errors import DeadlineExceeded, RequirementMissing, XdcError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that has ended. seconds: wall time."""
+
+    args: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """Standard output, decoded, without the last newline."""
+        return self.stdout.decode(errors="replace").rstrip("\n")
+
+    @property
+    def reason(self) -> str:
+        """The last line the command said: what a person wants to read first."""
+        said = (self.stderr or self.stdout).decode(errors="replace").strip().splitlines()
+        return said[-1] if said else f"exit status {self.returncode}"
+
+
+class CommandFailed(XdcError):
+    """A command ended with a status other than 0."""
+
+    def __init__(self, completed: Completed) -> None:
+        super().__init__(f"{Path(completed.args[0]).name} failed ({completed.returncode}): {completed.reason}")
+        self.completed = completed
+
+
+def run(
+    args: Sequence[str | Path],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    input: bytes | None = None,  # noqa: A002 - the name that subprocess has given it
+    cwd: Path | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a command to its end and keep what it said.
+
+    timeout: seconds. env: the whole environment, or None for this process's.
+    Raises CommandFailed (with check), DeadlineExceeded, RequirementMissing when the program is not there.
+    """
+    words = tuple(str(a) for a in args)
+    started = time.monotonic()
+    with _started(words, env=env, cwd=cwd, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL) as process:
+        try:
+            out, err = process.communicate(input, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise DeadlineExceeded(f"{words[0]} did not end within {timeout:g} s: {' '.join(words[:6])}") from None
+    completed = Completed(words, process.returncode, out, err, time.monotonic() - started)
+    log.debug("%s -> %d in %.2f s", " ".join(words[:8]), completed.returncode, completed.seconds)
+    if check and completed.returncode != 0:
+        raise CommandFailed(completed)
+    return completed
+
+
+def follow(
+    args: Sequence[str | Path],
+    *,
+    timeout: float,
+    on_line: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log_file: Path | None = None,
+) -> Completed:
+    """Run a command and hand each line of its standard output on as it comes; standard error goes to log_file.
+
+    The returned stdout is empty; stderr holds the last 64 KiB. Raises DeadlineExceeded, RequirementMissing.
+    """
+    words = tuple(str(a) for a in args)
+    started = time.monotonic()
+    errors = log_file.open("ab+") if log_file else None
+    begin = errors.tell() if errors else 0
+    try:
+        with _started(words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stderr=errors or subprocess.DEVNULL) as process:
+            timer = _Deadline(process, started + timeout)
+            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+            with timer:
+                for line in process.stdout:
+                    on_line(line.decode(errors="replace").rstrip("\n"))
+                process.wait()
+            if timer.hit:
+                raise DeadlineExceeded(f"{words[0]} did not end within {timeout:g} s")
+        tail = b""
+        if errors:
+            errors.seek(0, os.SEEK_END)
+            errors.seek(max(begin, errors.tell() - 65536))
+            tail = errors.read()
+    finally:
+        if errors:
+            errors.close()
+    return Completed(words, process.returncode, b"", tail, time.monotonic() - started)
+
+
+class _Deadline:
+    """Ends a process's whole group when its time is up."""
+
+    def __init__(self, process: subprocess.Popen[bytes], at: float) -> None:
+        import threading
+
+        self.hit = False
+        self._process = process
+        self._timer = threading.Timer(max(0.0, at - time.monotonic()), self._end)
+        self._timer.daemon = True
+
+    def _end(self) -> None:
+        self.hit = True
+        _end_group(self._process)
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._timer.cancel()
+
+
+@contextmanager
+def _started(
+    words: tuple[str, ...],
+    *,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    stdin: int,
+    stderr: object = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        process = subprocess.Popen(
+            words, env=None if env is None else dict(env), cwd=cwd, stdin=stdin, stdout=subprocess.PIPE,
+            stderr=stderr, start_new_session=True,  # type: ignore[call-overload]
+        )
+    except FileNotFoundError:
+        raise RequirementMissing(
+            f"{words[0]} is not installed", remedy="make setup  (installs what is missing), or see: xdc-testbed doctor"
+        ) from None
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for sign, grace in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            continue
+        return
