@@ -1,0 +1,70 @@
+"""What can go wrong between a client and a service.
+
+XdcError
+├── Unreachable            no answer: name, connection, TLS, or the connection ended in the middle
+├── TokenRefused           the issuer answered and gave no token
+└── StorageError           the storage answered, and not with what was asked for (status, body)
+    ├── StorageDenied      401 and 403: no credential, or one that does not allow this
+    ├── NotFound           404
+    └── AlreadyExists      412: the destination is there and overwriting was not allowed
+"""
+
+from __future__ import annotations
+
+from xdc_testbed.errors import XdcError
+
+_BODY_SHOWN = 300  # characters of a body that go into a message
+
+
+class Unreachable(XdcError):
+    """No answer: unknown name, refused connection, failed TLS handshake or a connection cut short."""
+
+
+class TokenRefused(XdcError):
+    """The token issuer answered and gave no token. error: OAuth 2 error code, e.g. `invalid_scope`."""
+
+    def __init__(self, message: str, *, status: int, error: str = "", remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.error = error
+
+
+class StorageError(XdcError):
+    """The storage answered, and not with what was asked for. status: HTTP, 0 for root://; body: its text."""
+
+    def __init__(self, message: str, *, status: int = 0, body: str = "", remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.body = body
+
+
+class StorageDenied(StorageError):
+    """No credential, or one that does not allow this."""
+
+
+class NotFound(StorageError):
+    """The path is not there."""
+
+
+class AlreadyExists(StorageError):
+    """The destination is there, and overwriting was not allowed."""
+
+
+def storage_error(what: str, status: int, body: str) -> StorageError:
+    """The error for an HTTP answer of a storage. what: method and URL, without credentials."""
+    shown = " ".join(body.split())[:_BODY_SHOWN]
+    message = f"{what}: HTTP {status}" + (f": {shown}" if shown else "")
+    match status:
+        case 401 | 403:
+            return StorageDenied(
+                message,
+                status=status,
+                body=body,
+                remedy="check the token's scopes or the certificate's mapping",
+            )
+        case 404:
+            return NotFound(message, status=status, body=body)
+        case 412:
+            return AlreadyExists(message, status=status, body=body)
+        case _:
+            return StorageError(message, status=status, body=body)
