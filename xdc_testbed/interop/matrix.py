@@ -1,0 +1,104 @@
+"""Which cases are asked of which endpoints, with which credential, protocol, direction and size. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from xdc_testbed.endpoints import Endpoint
+from xdc_testbed.interop import capabilities
+from xdc_testbed.interop.record import size_name
+from xdc_testbed.interop.registry import Case, Scope
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One case at one place with one value of every dimension; source is the only endpoint of an endpoint case."""
+
+    case: Case
+    source: Endpoint
+    destination: Endpoint | None
+    protocol: str
+    credential: str
+    direction: str | None = None
+    size: int | None = None
+    variant: str | None = None
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The source, and the destination of a pair."""
+        return (self.source,) if self.destination is None else (self.source, self.destination)
+
+    @property
+    def name(self) -> str:
+        """Unique in a plan."""
+        where = " → ".join(endpoint.id for endpoint in self.endpoints)
+        size = None if self.size is None else size_name(self.size)
+        parts = (self.protocol, self.credential, self.direction, size, self.variant)
+        return f"{self.case.id} [{where}; {', '.join(part for part in parts if part)}]"
+
+
+def plan(cases: Iterable[Case], endpoints: Sequence[Endpoint]) -> list[Cell]:
+    """All cells of the matrix, case by case.
+
+    A pair is ordered and of two different endpoints; a cache is never a destination, as it cannot be written. An
+    endpoint takes part where it has the capabilities that the case needs, the protocol and the kind of credential.
+    """
+    return [cell for case in cases for places in _places(case, endpoints) for cell in _cells(case, *places)]
+
+
+def _places(case: Case, endpoints: Sequence[Endpoint]) -> Iterator[tuple[Endpoint, Endpoint | None]]:
+    """The endpoints or ordered pairs that have what the case needs."""
+    sources = [endpoint for endpoint in endpoints if case.needs <= capabilities.of(endpoint)]
+    if case.scope is Scope.ENDPOINT:
+        yield from ((source, None) for source in sources)
+        return
+    destinations = [
+        endpoint
+        for endpoint in endpoints
+        if case.destination_needs <= capabilities.of(endpoint) and capabilities.CACHE not in capabilities.of(endpoint)
+    ]
+    yield from ((source, target) for source in sources for target in destinations if source.id != target.id)
+
+
+def _cells(case: Case, source: Endpoint, destination: Endpoint | None) -> Iterator[Cell]:
+    """The cells of one case at one place."""
+    for protocol, credential, direction, size, variant in product(
+        case.protocols, case.credentials, case.directions, case.sizes, case.variants
+    ):
+        cell = Cell(case, source, destination, protocol, credential, direction, size, variant)
+        if _possible(cell):
+            yield cell
+
+
+def _possible(cell: Cell) -> bool:
+    """Whether every endpoint speaks the protocol, the acting one knows the credential, and can act in this direction."""
+    if any(cell.protocol not in endpoint.urls for endpoint in cell.endpoints):
+        return False
+    if cell.destination is None or cell.protocol == "root":
+        acting: tuple[Endpoint, ...] = cell.endpoints
+    else:
+        acting = (cell.source,) if cell.direction == "push" else (cell.destination,)
+    if cell.direction is not None:
+        needed = capabilities.TPC_PUSH if cell.direction == "push" else capabilities.TPC_PULL
+        if any(needed not in capabilities.of(endpoint) for endpoint in acting):
+            return False
+    return all(cell.credential not in _KINDS or cell.credential in _usable(endpoint) for endpoint in acting)
+
+
+_KINDS = {capabilities.TOKEN, capabilities.X509, capabilities.MACAROON}
+
+
+def _usable(endpoint: Endpoint) -> set[str]:
+    """Kinds of credential that the endpoint takes and that are at hand."""
+    has = capabilities.of(endpoint)
+    held = endpoint.credentials
+    usable = set()
+    if held.issuer and held.client_id and held.client_secret_file:
+        usable.add(capabilities.TOKEN)
+    if held.certificate and held.private_key:
+        usable.add(capabilities.X509)
+    if usable:
+        usable.add(capabilities.MACAROON)
+    return usable & has
