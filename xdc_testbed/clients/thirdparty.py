@@ -1,8 +1,8 @@
 """HTTP third-party copy, without the network: request headers, performance markers, and who tells the truth.
 
 Protocol: WLCG HTTP-TPC ("COPY with Source or Destination"). The status line says only that the copy began:
-201 on XRootD 5.5, 202 on XRootD 6 and dCache. What became of it is the last line of the body, `success: ...` or
-`failure: ...`.
+201 on XRootD 5.5, 202 on XRootD 6 and dCache. What became of it is the last line of the body,
+`success: ...` or `failure: ...`.
 """
 
 from __future__ import annotations

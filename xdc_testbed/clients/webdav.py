@@ -1,7 +1,8 @@
 """HTTP and WebDAV storage: files, directories, checksums, macaroons and third-party copy.
 
 Knows the protocol and the products' oddities (XRootD 5.5 and 6, dCache, EOS), and nothing of testbeds.
-Redirects are followed here, not in the HTTP library: a body has to be sent again, and a token must not leave its host.
+Redirects are followed here, not in the HTTP library: a body has to be sent again, and a token must not leave
+its host.
 """
 
 from __future__ import annotations
