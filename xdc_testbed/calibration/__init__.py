@@ -1,0 +1,33 @@
+"""Correct JUNGFRAU and AGIPD raw files into files of photon energy, with a manifest that is enough to repeat
+it.
+
+    from xdc_testbed.calibration import calibrate_file
+    manifest = calibrate_file(Path("RAW-R0001-JNGFR01-S00000.h5"), Path("CORR.h5"), Path("cal"))
+
+The kernels are the plain numpy reference. This package knows files, constants and pixels; it knows nothing of
+storage, events or functions, and imports nothing of the kit but its errors.
+"""
+
+from __future__ import annotations
+
+from xdc_testbed.calibration.failures import (
+    CalibrationError,
+    ConstantsInvalid,
+    ConstantsMissing,
+    InputInvalid,
+    InputTruncated,
+)
+from xdc_testbed.calibration.manifest import CalibrationManifest, Parameters
+from xdc_testbed.calibration.pipeline import calibrate_file, calibrate_run
+
+__all__ = [
+    "CalibrationError",
+    "CalibrationManifest",
+    "ConstantsInvalid",
+    "ConstantsMissing",
+    "InputInvalid",
+    "InputTruncated",
+    "Parameters",
+    "calibrate_file",
+    "calibrate_run",
+]

@@ -1,0 +1,123 @@
+"""AGIPD kernel, numpy reference: analog value and analog gain value of a pixel to energy in keV, stage, mask.
+
+stage = (gain > T0[cell]) + (gain > T1[cell]); x = analog - offset[cell, stage]; optional common mode per
+ASIC; energy = x * factor[cell, stage], where factor is relative gain over the flat-field slope. All in
+float32, in this order. Source: EuXFEL calng documentation (stages of the AGIPD correction); parameters as
+pycalibration records them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from xdc_testbed.calibration.badpixels import BadPixels
+from xdc_testbed.calibration.constants import ModuleConstants
+from xdc_testbed.calibration.failures import ConstantsInvalid
+from xdc_testbed.calibration.manifest import Parameters
+
+ASIC = (64, 64)
+
+_T = TypeVar("_T", np.float32, np.uint32)
+_SETTLED_ADU = 0.01
+
+
+def correct(
+    raw: npt.NDArray[np.uint16],
+    cells: npt.NDArray[np.integer],
+    constants: ModuleConstants,
+    parameters: Parameters,
+    *,
+    energy: npt.NDArray[np.float32],
+    stage: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint32],
+) -> None:
+    """Correct frames in place of `energy`, `stage` and `mask`.
+
+    raw: (frames, 2, slow, fast), [0] analog value and [1] analog gain value, ADU; cells: (frames,), memory
+    cell; energy: keV; stage: 0 high, 1 medium, 2 low gain; mask: bits of BadPixels. Thresholds that are not
+    in order, or not finite, set GAIN_THRESHOLDING_ERROR. Raises ConstantsMissing for a memory cell without
+    constants.
+    """
+    constants.require_cells(cells)
+    for frame, cell in enumerate(cells):
+        _stage(raw[frame, 1], int(cell), constants, parameters, stage[frame], mask[frame])
+        _energy(raw[frame, 0], int(cell), constants, parameters, energy[frame], stage[frame], mask[frame])
+
+
+def _stage(
+    gain: npt.NDArray[np.uint16],
+    cell: int,
+    constants: ModuleConstants,
+    parameters: Parameters,
+    stage: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint32],
+) -> None:
+    mask[...] = 0
+    if parameters.fixed_gain is not None:
+        stage[...] = parameters.fixed_gain
+        return
+    if constants.thresholds is None:
+        raise ConstantsInvalid("adaptive gain needs the constant ThresholdsDark")
+    low, high = constants.thresholds[cell]
+    np.add(gain > low, gain > high, out=stage, dtype=np.uint8)
+    mask[~(low < high)] = BadPixels.GAIN_THRESHOLDING_ERROR
+
+
+def _energy(
+    analog: npt.NDArray[np.uint16],
+    cell: int,
+    constants: ModuleConstants,
+    parameters: Parameters,
+    energy: npt.NDArray[np.float32],
+    stage: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint32],
+) -> None:
+    offset, factor, bad = constants.offset[cell], constants.factor[cell], constants.bad[cell]
+    np.subtract(analog, _by_stage(offset, stage), out=energy, dtype=np.float32)
+    mask |= _by_stage(bad, stage)
+    if parameters.common_mode:
+        subtract_common_mode(
+            energy, usable=(stage == 0) & (mask == 0), shifted=stage == 0, parameters=parameters
+        )
+    np.multiply(energy, _by_stage(factor, stage), out=energy)
+    mask[~np.isfinite(energy)] |= np.uint32(BadPixels.VALUE_IS_NAN)
+
+
+def _by_stage(planes: npt.NDArray[_T], stage: npt.NDArray[np.uint8]) -> npt.NDArray[_T]:
+    chosen: npt.NDArray[_T] = planes[0].copy()
+    for switched in (1, 2):
+        where = stage == switched
+        chosen[where] = planes[switched][where]
+    return chosen
+
+
+def subtract_common_mode(
+    x: npt.NDArray[np.float32],
+    *,
+    usable: npt.NDArray[np.bool_],
+    shifted: npt.NDArray[np.bool_],
+    parameters: Parameters,
+) -> None:
+    """Take away, per ASIC of 64 x 64 pixels, the mean of its dark pixels, in place.
+
+    x: (slow, fast), ADU after offset; usable: good pixels in high gain; shifted: pixels that are changed. An
+    ASIC with fewer dark pixels than `cm_dark_fraction` is left alone. Repeats until the shift is below 0.01
+    ADU.
+    """
+    slow, fast = ASIC
+    least = parameters.cm_dark_fraction * slow * fast
+    for top in range(0, x.shape[0], slow):
+        for left in range(0, x.shape[1], fast):
+            tile = np.s_[top : top + slow, left : left + fast]
+            values, good, moved = x[tile], usable[tile], shifted[tile]
+            for _ in range(parameters.cm_iterations):
+                dark = good & (np.abs(values) < parameters.cm_dark_range)
+                if np.count_nonzero(dark) < least:
+                    break
+                shift = np.float32(values[dark].mean(dtype=np.float64))
+                values[moved] -= shift
+                if abs(shift) < _SETTLED_ADU:
+                    break

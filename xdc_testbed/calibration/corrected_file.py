@@ -1,0 +1,109 @@
+"""Write a corrected detector file of the EuXFEL format, version 1.2, block by block.
+
+Names follow the facility since 2026/1: `/CORR/` in the source, the raw name kept as a soft link. Pixels are
+stored one frame per chunk, mask and gain with deflate level 1. Nothing of the clock or of the machine goes
+in: the same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from xdc_testbed.calibration.raw_file import RawFile
+
+FORMAT_VERSION = b"1.2"
+_DEFAULTS: dict[str, Any] = {
+    "creationDate": b"19700101T000000Z",
+    "daqLibrary": b"",
+    "karaboFramework": b"",
+    "proposalNumber": np.uint32(0),
+    "runNumber": np.uint32(0),
+    "runType": b"",
+    "sample": b"",
+}
+_PADDING = 16
+
+
+class CorrectedFile:
+    """An open corrected file: `write` puts frames, everything else is there when it is opened."""
+
+    def __init__(self, file: h5py.File, raw: RawFile, *, legacy_names: bool) -> None:
+        detector = raw.module.detector
+        rows = raw.index.rows.size
+        stored = raw.dataset(detector.image).shape[1:]
+        row_shape = (stored[0], *detector.frame) if detector.group == "data" else detector.frame
+        chunk = (1,) * (1 + len(row_shape) - len(detector.frame)) + detector.frame
+        _write_metadata(file, raw, legacy_names=legacy_names)
+        _write_index(file, raw)
+        group = file.create_group(f"INSTRUMENT/{raw.module.corrected_source}/{detector.group}")
+        group["trainId"] = np.repeat(raw.index.train_ids, raw.index.count.astype(np.intp))
+        for key in detector.per_row:
+            if key in raw.group:
+                group[key] = raw.column(key)
+        shape = (rows, *row_shape)
+        layout: dict[str, Any] = {"shape": shape, "chunks": chunk} if rows else {"shape": shape}
+        deflate: dict[str, Any] = {"compression": "gzip", "compression_opts": 1} if rows else {}
+        self._energy = group.create_dataset(detector.image, dtype="f4", **layout)
+        self._stage = group.create_dataset("gain", dtype="u1", **layout, **deflate)
+        self._mask = group.create_dataset("mask", dtype="u4", **layout, **deflate)
+        if legacy_names:
+            for top in ("INDEX", "INSTRUMENT"):
+                file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(
+                    f"/{top}/{raw.module.corrected_source}"
+                )
+
+    def write(
+        self,
+        rows: slice,
+        energy: npt.NDArray[np.float32],
+        stage: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.uint32],
+    ) -> None:
+        """Put rows `rows`. Arrays: the same pixels, in any shape; energy: keV."""
+        for dataset, values in ((self._energy, energy), (self._stage, stage), (self._mask, mask)):
+            dataset[rows] = values.reshape(-1, *dataset.shape[1:])
+
+
+@contextmanager
+def create_corrected(path: Path, raw: RawFile, *, legacy_names: bool) -> Iterator[CorrectedFile]:
+    """Create the file with all but its pixels. An existing file is overwritten."""
+    with h5py.File(path, "w") as file:
+        yield CorrectedFile(file, raw, legacy_names=legacy_names)
+
+
+def _write_metadata(file: h5py.File, raw: RawFile, *, legacy_names: bool) -> None:
+    module = raw.module
+    names = [module.corrected_source] + ([module.raw_source] if legacy_names else [])
+    devices = [f"{name}/{module.detector.group}" for name in names]
+    padding = [""] * (-len(devices) % _PADDING)
+    text = h5py.string_dtype("ascii")
+    sources = file.create_group("METADATA/dataSources")
+    sources.create_dataset("dataSourceId", data=[f"INSTRUMENT/{d}" for d in devices] + padding, dtype=text)
+    sources.create_dataset("deviceId", data=devices + padding, dtype=text)
+    sources.create_dataset("root", data=["INSTRUMENT"] * len(devices) + padding, dtype=text)
+    metadata = file["METADATA"]
+    for key, default in _DEFAULTS.items():
+        metadata[key] = raw.metadata.get(key, np.array([default]))
+    metadata["updateDate"] = metadata["creationDate"][...]
+    metadata["dataFormatVersion"] = np.array([FORMAT_VERSION])
+    metadata["sequenceNumber"] = np.array([raw.sequence], np.uint32)
+
+
+def _write_index(file: h5py.File, raw: RawFile) -> None:
+    index = raw.index
+    trains = index.train_ids.size
+    group = file.create_group("INDEX")
+    group["trainId"] = index.train_ids
+    group["timestamp"] = index.timestamps
+    group["flag"] = np.ones(trains, np.int32)
+    group["origin"] = np.full(trains, -1, np.int32)
+    source = group.create_group(f"{raw.module.corrected_source}/{raw.module.detector.group}")
+    source["first"] = np.cumsum(index.count, dtype=np.uint64) - index.count
+    source["count"] = index.count

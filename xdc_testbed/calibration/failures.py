@@ -1,0 +1,32 @@
+"""Why a calibration did not happen. Each is final for the same input: trying again changes nothing.
+
+CalibrationError
+├── InputTruncated     the file ends before its own description of itself does
+├── InputInvalid       not HDF5, no detector in it, or an index that contradicts itself
+├── ConstantsMissing   no constants for this module or for a memory cell of it
+└── ConstantsInvalid   constants of another shape, or without a part that the correction needs
+"""
+
+from __future__ import annotations
+
+from xdc_testbed.errors import XdcError
+
+
+class CalibrationError(XdcError):
+    """A raw file could not be corrected; the message is one line and names the reason."""
+
+
+class InputTruncated(CalibrationError):
+    """The raw file is shorter than its superblock or its index says."""
+
+
+class InputInvalid(CalibrationError):
+    """The raw file is not what its name promises."""
+
+
+class ConstantsMissing(CalibrationError):
+    """There are no constants for the module, or for a memory cell that the data uses."""
+
+
+class ConstantsInvalid(CalibrationError):
+    """The constants do not fit the detector."""

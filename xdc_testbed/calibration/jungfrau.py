@@ -1,0 +1,110 @@
+"""JUNGFRAU kernel, numpy reference: ADU and gain bits of a pixel to photon energy in keV, gain stage and
+mask.
+
+Energy = (adc - offset[cell, stage]) * factor[cell, stage], computed in float32, subtraction first, so that
+every other implementation can be compared bit by bit. Gain bits 0, 1 and 3 mean stages 0, 1 and 2; 2 is a
+value the chip never sends. Stages 1 and 2 count downwards: 0 ADU there is the end of their range, and 0x3FFF
+in stage 2 is an error word of the sensor (jungfraujoch `jf_conversion.cpp`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from xdc_testbed.calibration.badpixels import BadPixels
+from xdc_testbed.calibration.constants import ModuleConstants
+
+EMPTY_CELL = 255
+NO_STAGE = 255
+ADC_MAX = 0x3FFF
+
+_STAGE_OF_CODE = {1: 1, 3: 2}
+_WRONG_CODE = 2
+
+
+def correct(
+    adc: npt.NDArray[np.uint16],
+    code: npt.NDArray[np.uint8],
+    cells: npt.NDArray[np.integer],
+    constants: ModuleConstants,
+    *,
+    energy: npt.NDArray[np.float32],
+    stage: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint32],
+    fixed_gain: int | None = None,
+) -> None:
+    """Correct frames in place of `energy`, `stage` and `mask`.
+
+    adc: (frames, slow, fast), ADU; code: same shape, gain bits; cells: (frames,), memory cell, 255 for an
+    empty frame; energy: keV; stage: 0, 1, 2, or 255 where the gain bits are wrong; mask: bits of BadPixels. A
+    pixel with wrong gain bits keeps the value of stage 0; an empty frame is NaN with NO_DARK_DATA everywhere.
+    fixed_gain: ignore the gain bits. Raises ConstantsMissing for a memory cell without constants.
+    """
+    constants.require_cells(cells[cells != EMPTY_CELL])
+    for frame, cell in enumerate(cells):
+        if cell == EMPTY_CELL:
+            energy[frame], stage[frame] = np.nan, NO_STAGE
+            mask[frame] = BadPixels.NO_DARK_DATA | BadPixels.VALUE_IS_NAN
+            continue
+        _frame(
+            adc[frame],
+            code[frame],
+            int(cell),
+            constants,
+            energy[frame],
+            stage[frame],
+            mask[frame],
+            fixed_gain,
+        )
+
+
+def _frame(
+    adc: npt.NDArray[np.uint16],
+    code: npt.NDArray[np.uint8],
+    cell: int,
+    constants: ModuleConstants,
+    energy: npt.NDArray[np.float32],
+    stage: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint32],
+    fixed_gain: int | None,
+) -> None:
+    base = fixed_gain or 0
+    offset, factor, bad = constants.offset[cell], constants.factor[cell], constants.bad[cell]
+    np.subtract(adc, offset[base], out=energy, dtype=np.float32)
+    np.multiply(energy, factor[base], out=energy)
+    mask[...] = bad[base]
+    stage[...] = base
+    if fixed_gain is None:
+        for value, switched in _STAGE_OF_CODE.items():
+            where = code == value
+            _take_stage(where, switched, adc, offset, factor, bad, energy, stage, mask)
+        wrong = (code == _WRONG_CODE) | (code > max(_STAGE_OF_CODE))
+        stage[wrong] = NO_STAGE
+        mask[wrong] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
+    mask[_out_of_range(adc, stage)] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
+    mask[~np.isfinite(energy)] |= np.uint32(BadPixels.VALUE_IS_NAN)
+
+
+def _take_stage(
+    where: npt.NDArray[np.bool_],
+    switched: int,
+    adc: npt.NDArray[np.uint16],
+    offset: npt.NDArray[np.float32],
+    factor: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.uint32],
+    energy: npt.NDArray[np.float32],
+    stage: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint32],
+) -> None:
+    """Few pixels switch: they are gathered, corrected and put back."""
+    energy[where] = (adc[where].astype(np.float32) - offset[switched][where]) * factor[switched][where]
+    mask[where] = bad[switched][where]
+    stage[where] = switched
+
+
+def _out_of_range(adc: npt.NDArray[np.uint16], stage: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    at_the_end = (adc == 0) & ((stage == 1) | (stage == 2))
+    error_word = (adc == ADC_MAX) & (stage == 2)
+    outside: npt.NDArray[np.bool_] = at_the_end | error_word | (adc > ADC_MAX)
+    return outside

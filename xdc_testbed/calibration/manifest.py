@@ -1,0 +1,143 @@
+"""The record of a calibration: what went in, what was done, what came out. Enough to repeat it bit for bit.
+
+No clock in it: the same inputs, constants, parameters and code give the same manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import zlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+_BLOCK = 1 << 20
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parameters(_Record):
+    """What a user may choose about a correction.
+
+    common_mode: subtract the shift that the dark pixels of an ASIC share, AGIPD high gain only;
+    cm_dark_range: a pixel is dark within plus or minus this, ADU; cm_dark_fraction: least part of dark pixels
+    in an ASIC; cm_iterations: at most so many rounds; fixed_gain: stage of a detector run in fixed gain, None
+    for adaptive gain; legacy_names: keep the raw source name as a soft link to the corrected one.
+    """
+
+    common_mode: bool = False
+    cm_dark_range: float = 30.0
+    cm_dark_fraction: float = 0.15
+    cm_iterations: int = 4
+    fixed_gain: Literal[0, 1, 2] | None = None
+    legacy_names: bool = True
+
+
+class FileRecord(_Record):
+    """A file by content. size: bytes; adler32: eight hexadecimal digits, as storage reports it."""
+
+    name: str
+    size: int
+    sha256: str
+    adler32: str
+
+    @classmethod
+    def of(cls, path: Path, name: str | None = None) -> FileRecord:
+        """Read the file once, in blocks of 1 MiB."""
+        sha256, adler32, size = hashlib.sha256(), 1, 0
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                sha256.update(block)
+                adler32 = zlib.adler32(block, adler32)
+                size += len(block)
+        return cls(name=name or path.name, size=size, sha256=sha256.hexdigest(), adler32=f"{adler32:08x}")
+
+
+class ConstantRecord(_Record):
+    """One constant as read. sha256: of the array's bytes in file order, so that it does not depend on
+    compression.
+    """
+
+    pdu: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    sha256: str
+
+
+class Constants(_Record):
+    """The constants of one module. file: name relative to the folder of constants."""
+
+    file: FileRecord
+    parts: tuple[ConstantRecord, ...]
+
+
+class FileOutcome(_Record):
+    """What became of one raw file.
+
+    trains: in the corrected file; trains_without_data: of these, with no frame; trains_dropped: not taken
+    over, because their ID is flagged invalid or does not increase; pixels_by_stage: keys "0", "1", "2",
+    "none"; pixels_by_reason: of the bad-pixel mask.
+    """
+
+    input: FileRecord
+    outcome: Literal["corrected", "failed"]
+    reason: str | None = None
+    output: FileRecord | None = None
+    constants: Constants | None = None
+    detector: str | None = None
+    module: str | None = None
+    trains: int = 0
+    trains_without_data: int = 0
+    trains_dropped: int = 0
+    frames: int = 0
+    pixels_by_stage: dict[str, int] = {}
+    pixels_by_reason: dict[str, int] = {}
+
+
+class CalibrationManifest(_Record):
+    """The whole record.
+
+    kernel_path: which implementation computed; software: what the bytes of the output depend on.
+    """
+
+    schema_version: Literal[1] = 1
+    code_version: str
+    kernel_path: Literal["numpy"] = "numpy"
+    software: dict[str, str]
+    parameters: Parameters
+    files: tuple[FileOutcome, ...]
+
+    def to_json(self) -> str:
+        """Render for storing beside the corrected file; the same content always gives the same text."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+@cache
+def code_version() -> str:
+    """Hash over the source text of this package: changes exactly when the code that computes changes."""
+    sources = sorted((f.name, f.read_bytes()) for f in files(__package__).iterdir() if f.name.endswith(".py"))
+    digest = hashlib.sha256()
+    for name, text in sources:
+        digest.update(name.encode() + b"\0" + text + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def software() -> dict[str, str]:
+    """Versions of what the output bytes depend on beside this package."""
+    import h5py
+    import numpy as np
+
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "h5py": h5py.__version__,
+        "hdf5": h5py.version.hdf5_version,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }

@@ -1,0 +1,212 @@
+"""Read a raw detector file of the EuXFEL format (EXDF), versions 0.5 to 1.3, block by block.
+
+Format: EXtra-data `docs/data_format.rst`. An index entry per train points to rows `[first, first + count)`; a
+count of 0 is a train without data. Train IDs are padded with zeros at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from xdc_testbed.calibration.detectors import Module, identify
+from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
+from xdc_testbed.calibration.superblock import require_complete
+
+Unsigned = npt.NDArray[np.uint64]
+
+_METADATA = (
+    "creationDate",
+    "daqLibrary",
+    "karaboFramework",
+    "proposalNumber",
+    "runNumber",
+    "runType",
+    "sample",
+)
+
+
+@dataclass(frozen=True)
+class TrainIndex:
+    """The trains that are taken over. first, count: rows in the raw file; timestamps: ns, 0 where unknown;
+    dropped: trains whose ID is flagged invalid or does not increase."""
+
+    train_ids: Unsigned
+    timestamps: Unsigned
+    first: Unsigned
+    count: Unsigned
+    dropped: int
+
+    @property
+    def rows(self) -> npt.NDArray[np.intp]:
+        """Row in the raw file of every row that is taken over, in order."""
+        spans = [np.arange(f, f + c, dtype=np.intp) for f, c in zip(self.first, self.count, strict=True)]
+        return np.concatenate(spans) if spans else np.empty(0, np.intp)
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """An open raw file of one detector module.
+
+    metadata: one-element entries of METADATA that a corrected file keeps.
+    """
+
+    module: Module
+    index: TrainIndex
+    metadata: dict[str, npt.NDArray[Any]]
+    sequence: int
+    group: h5py.Group
+
+    def dataset(self, key: str) -> h5py.Dataset:
+        """A dataset of the module's group. Raises InputInvalid when it is not there."""
+        if key not in self.group:
+            raise InputInvalid(f"{self.module.raw_source} has no {self.module.detector.group}/{key}")
+        return self.group[key]
+
+    def column(self, key: str) -> npt.NDArray[Any]:
+        """A small per-row key of all taken rows, without a second axis of length one that is only padding."""
+        values: npt.NDArray[Any] = self.dataset(key)[...][self.index.rows]
+        padded = self.module.detector.group == "image" and values.ndim == 2 and values.shape[1] == 1
+        return values[:, 0] if padded else values
+
+    def blocks(self, rows: int) -> Iterator[tuple[slice, slice]]:
+        """(rows of the output, rows of the raw file), at most `rows` each, contiguous in both."""
+        source = self.index.rows
+        breaks = np.flatnonzero(np.diff(source) != 1) + 1
+        for span in np.split(np.arange(source.size), breaks):
+            for start in range(0, span.size, rows):
+                piece = span[start : start + rows]
+                begin, end = int(piece[0]), int(piece[-1]) + 1
+                yield slice(begin, end), slice(int(source[begin]), int(source[end - 1]) + 1)
+
+
+@contextmanager
+def open_raw(path: Path) -> Iterator[RawFile]:
+    """Open and check a raw file.
+
+    Raises InputTruncated when it ends early, InputInvalid when it is not HDF5, holds no known detector or
+    contradicts itself.
+    """
+    require_complete(path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputInvalid(f"input cannot be opened as HDF5: {error}") from error
+    with file:
+        version = _version(file)
+        module = identify(_sources(file, version))
+        group = file.get(f"INSTRUMENT/{module.raw_source}/{module.detector.group}")
+        if not isinstance(group, h5py.Group):
+            raise InputInvalid(f"{module.raw_source} is declared but has no data group")
+        raw = RawFile(
+            module=module,
+            index=_index(file, module, version),
+            metadata={k: file[f"METADATA/{k}"][:1] for k in _METADATA if f"METADATA/{k}" in file},
+            sequence=int(file["METADATA/sequenceNumber"][0]) if "METADATA/sequenceNumber" in file else 0,
+            group=group,
+        )
+        _check_shapes(raw)
+        yield raw
+
+
+def _version(file: h5py.File) -> tuple[int, int]:
+    if "METADATA/dataFormatVersion" not in file:
+        return (0, 5)
+    text = file["METADATA/dataFormatVersion"][0].decode()
+    try:
+        major, minor = (int(part) for part in text.split("."))
+    except ValueError:
+        raise InputInvalid(f"unknown data format version {text!r}") from None
+    return major, minor
+
+
+def _sources(file: h5py.File, version: tuple[int, int]) -> list[str]:
+    """Instrument sources, `device:channel`, each once."""
+    where = "METADATA/dataSourceId" if version < (1, 0) else "METADATA/dataSources/dataSourceId"
+    if where not in file:
+        raise InputInvalid(f"input is not in the EuXFEL format: no {where}")
+    found = (entry.decode() for entry in file[where][:] if entry)
+    names = [
+        name.removeprefix("INSTRUMENT/").rsplit("/", 1)[0] for name in found if name.startswith("INSTRUMENT/")
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _index(file: h5py.File, module: Module, version: tuple[int, int]) -> TrainIndex:
+    if "INDEX/trainId" not in file:
+        raise InputInvalid("input is not in the EuXFEL format: no INDEX/trainId")
+    stored = file["INDEX/trainId"][:]
+    trains = int(np.count_nonzero(stored))
+    if np.any(stored[:trains] == 0):
+        raise InputInvalid("INDEX/trainId has a zero before the last train")
+    first, count = _spans(file, f"INDEX/{module.raw_source}/{module.detector.group}", trains)
+    keep = _valid(file, stored[:trains], version)
+    timestamps = (
+        file["INDEX/timestamp"][:trains] if "INDEX/timestamp" in file else np.zeros(trains, np.uint64)
+    )
+    return TrainIndex(
+        train_ids=stored[:trains][keep],
+        timestamps=timestamps[keep],
+        first=first[keep],
+        count=count[keep],
+        dropped=int(np.count_nonzero(~keep)),
+    )
+
+
+def _spans(file: h5py.File, where: str, trains: int) -> tuple[Unsigned, Unsigned]:
+    """first and count; files older than version 1.0 may have first, last and status instead."""
+    group = file.get(where)
+    if group is None or "first" not in group:
+        raise InputInvalid(f"input has no {where}")
+    first = group["first"][:trains].astype(np.uint64)
+    if "count" in group:
+        count = group["count"][:trains].astype(np.uint64)
+    else:
+        count = ((group["last"][:trains] - first + 1) * group["status"][:trains]).astype(np.uint64)
+    if first.size != trains or count.size != trains:
+        raise InputInvalid(f"{where} has {first.size} entries for {trains} trains")
+    return first, count
+
+
+def _valid(file: h5py.File, train_ids: Unsigned, version: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Trains whose ID came from the time server and is above all before it. Version 1.1 stored the flag
+    inverted.
+    """
+    keep = np.ones(train_ids.size, bool)
+    if "INDEX/flag" in file:
+        flag = file["INDEX/flag"][: train_ids.size].astype(bool)
+        keep = ~flag if version == (1, 1) else flag
+    highest = np.uint64(0)
+    for position in np.flatnonzero(keep):
+        if train_ids[position] <= highest:
+            keep[position] = False
+        else:
+            highest = train_ids[position]
+    return keep
+
+
+def _check_shapes(raw: RawFile) -> None:
+    detector = raw.module.detector
+    image = raw.dataset(detector.image)
+    expected = detector.stored_frame
+    fits = len(image.shape) == len(expected) + 1 and all(
+        want in (None, have) for want, have in zip(expected, image.shape[1:], strict=True)
+    )
+    if not fits or image.dtype != np.uint16:
+        raise InputInvalid(f"{detector.image} is {image.dtype} {image.shape[1:]}, expected uint16 {expected}")
+    keys = [detector.image, detector.cell] + (["gain"] if detector.group == "data" else [])
+    rows = min(raw.dataset(key).shape[0] for key in keys)
+    ends = raw.index.first + raw.index.count
+    complete = (ends <= rows) | (raw.index.count == 0)
+    if not complete.all():
+        raise InputTruncated(
+            f"input ends in train {int(np.argmin(complete)) + 1} of {complete.size}",
+            remedy="transfer the file again from where it was written",
+        )
