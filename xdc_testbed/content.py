@@ -1,0 +1,24 @@
+"""Where the playbooks, roles and inventory are: in a checkout beside the package, or inside the installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xdc_testbed.errors import RequirementMissing
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def root() -> Path:
+    """The folder that holds `playbooks`, `roles`, `inventory` and `ansible.cfg`."""
+    for candidate in (_PACKAGE.parent, _PACKAGE / "_content"):
+        if (candidate / "playbooks" / "site.yml").is_file() and (candidate / "inventory" / "groups.yml").is_file():
+            return candidate
+    raise RequirementMissing(
+        f"the kit's playbooks are neither beside nor inside {_PACKAGE}", remedy="reinstall the package: pip install xdc-testbed"
+    )
+
+
+def is_checkout() -> bool:
+    """Whether this runs from a source tree, so that a wheel for the nodes must be built first."""
+    return (_PACKAGE.parent / "pyproject.toml").is_file()

@@ -1,0 +1,263 @@
+"""What a testbed shall be: `testbed.toml` over a profile over defaults, validated, with the origin of each value.
+
+Layers, later wins: defaults of the models, inventory/profiles/<profile>.toml, testbed.toml, environment (XDC_DRIVER,
+XDC_PROFILE, XDC_NAME), command line. An unknown key is an error that names the nearest right one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from xdc_testbed import content
+from xdc_testbed.errors import WrongUsage
+
+DEFAULT_FILE = Path("testbed.toml")
+_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Group(_Strict):
+    """One line of inventory/groups.yml: a service that a testbed can contain."""
+
+    purpose: str
+    stage: str
+    units: tuple[str, ...] = ()
+    always: bool = False
+    kind: Literal["real", "emulator"] | None = None
+    product: str | None = None
+
+
+class NodeDescription(_Strict):
+    """One machine: where it stands, which services it gets, and its limits (memory in MiB, cpus in cores)."""
+
+    site: str
+    groups: tuple[str, ...]
+    memory: int = Field(default=1024, ge=128, le=1_048_576)
+    cpus: float = Field(default=2.0, gt=0, le=1024)
+
+    @field_validator("site")
+    @classmethod
+    def _site_is_a_label(cls, value: str) -> str:
+        return _label(value, "site")
+
+
+class ContainerOptions(_Strict):
+    """Options of the local driver. engine: `auto` takes podman, else docker; subnet: `auto` or a /24 in CIDR form."""
+
+    engine: Literal["auto", "podman", "docker"] = "auto"
+    subnet: str = "auto"
+    base_image: str = "auto"
+    extra_ca_files: tuple[str, ...] = ("/usr/local/share/ca-certificates/*.crt",)
+
+
+class Description(_Strict):
+    """A whole testbed. vars: role variables by name, as documented in the roles' argument specs."""
+
+    name: str = "demo"
+    profile: str = "demo"
+    driver: Literal["podman"] = "podman"
+    domain: str = "xdc.test"
+    strategy: Literal["mitogen_linear", "linear"] = "mitogen_linear"
+    podman: ContainerOptions = ContainerOptions()
+    nodes: dict[str, NodeDescription] = Field(default_factory=dict)
+    vars: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_label(cls, value: str) -> str:
+        return _label(value, "name")
+
+    @field_validator("nodes")
+    @classmethod
+    def _nodes_are_labels(cls, value: dict[str, NodeDescription]) -> dict[str, NodeDescription]:
+        for name in value:
+            _label(name, "node name")
+        return value
+
+    @property
+    def memory(self) -> int:
+        """MiB that all nodes may use together."""
+        return sum(node.memory for node in self.nodes.values())
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A description, and for each dotted key the layer that gave its value."""
+
+    description: Description
+    origins: Mapping[str, str]
+
+
+def groups() -> dict[str, Group]:
+    """Every service that a testbed can contain, from inventory/groups.yml."""
+    raw = yaml.safe_load((content.root() / "inventory" / "groups.yml").read_text())
+    return {name: Group(**fields) for name, fields in raw.items()}
+
+
+def profiles() -> list[str]:
+    """Names of the profiles that come with the kit."""
+    return sorted(path.stem for path in (content.root() / "inventory" / "profiles").glob("*.toml"))
+
+
+def load(
+    file: Path | None = None,
+    *,
+    profile: str | None = None,
+    name: str | None = None,
+    driver: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Explained:
+    """Read and validate the description of a testbed.
+
+    file: testbed.toml, or None to take the one in the current folder when there is one.
+    Raises WrongUsage with one line that names the culprit and the nearest right word.
+    """
+    file_layer, file_origin = _file_layer(file)
+    variables = {key: environ[f"XDC_{key.upper()}"] for key in ("name", "profile", "driver") if f"XDC_{key.upper()}" in environ}
+    flags = {key: value for key, value in (("name", name), ("profile", profile), ("driver", driver)) if value is not None}
+    chosen = str(flags.get("profile") or variables.get("profile") or file_layer.get("profile") or "demo")
+    if chosen not in profiles():
+        raise WrongUsage(f"unknown profile '{chosen}'{_nearest(chosen, profiles())}", remedy=f"profiles: {', '.join(profiles())}")
+    profile_layer = _read_toml(content.root() / "inventory" / "profiles" / f"{chosen}.toml")
+    layers: list[tuple[str, Mapping[str, Any]]] = [
+        ("default", {"name": chosen, "profile": chosen}),
+        (f"profile {chosen}", profile_layer),
+        (file_origin, file_layer),
+        ("environment", variables),
+        ("command line", flags),
+    ]
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        _merge(merged, layer)
+        origins.update(dict.fromkeys((key for key, _ in _flat(layer)), origin))
+    try:
+        description = Description.model_validate(merged)
+    except ValidationError as error:
+        raise WrongUsage(_first_fault(error, merged), remedy="see: xdc-testbed config explain, or docs/reference/description.md") from None
+    _check_groups(description)
+    _check_vars(description)
+    return Explained(description, {key: origins.get(key, "default") for key, _ in _flat(description.model_dump())})
+
+
+def _file_layer(file: Path | None) -> tuple[dict[str, Any], str]:
+    if file is None:
+        if not DEFAULT_FILE.is_file():
+            return {}, "file"
+        file = DEFAULT_FILE
+    if not file.is_file():
+        raise WrongUsage(f"no such description file: {file}", remedy="give an existing file with -f, or leave -f away to take a profile")
+    return _read_toml(file), str(file)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"{path} is not TOML: {error}", remedy="mend the line that the message names") from None
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _label(value: str, what: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise ValueError(f"'{value}' is not a {what}: small letters, digits and hyphens, at most 40, beginning with a letter")
+    return value
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _first_fault(error: ValidationError, merged: Mapping[str, Any]) -> str:
+    """One line for the first fault: the dotted key, what is wrong, and the nearest right key."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{where}'{_nearest(str(fault['loc'][-1]), _keys_at(fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return f"missing key '{where}'"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Description
+    if location[:1] == ("podman",):
+        model = ContainerOptions
+    elif location[:1] == ("nodes",):
+        model = NodeDescription
+    return list(model.model_fields)
+
+
+def _check_groups(description: Description) -> None:
+    if not description.nodes:
+        raise WrongUsage("the description has no nodes", remedy="take a profile, or add [nodes.<name>] with site and groups")
+    known = groups()
+    for name, node in description.nodes.items():
+        for group in node.groups:
+            if group not in known:
+                raise WrongUsage(
+                    f"nodes.{name}.groups: unknown group '{group}'{_nearest(group, list(known))}",
+                    remedy=f"groups: {', '.join(g for g, d in known.items() if not d.always)}",
+                )
+
+
+def _check_vars(description: Description) -> None:
+    if not description.vars:
+        return
+    known = role_variables()
+    for key in description.vars:
+        if key not in known:
+            raise WrongUsage(f"unknown key 'vars.{key}'{_nearest(key, known)}", remedy="see docs/reference/roles.md for every variable")
+
+
+def role_variables() -> list[str]:
+    """Every public variable of every role, from the argument specs."""
+    names: set[str] = set()
+    for path in (content.root() / "roles").glob("*/meta/argument_specs.yml"):
+        specs = (yaml.safe_load(path.read_text()) or {}).get("argument_specs", {})
+        for spec in specs.values():
+            names.update(spec.get("options", {}))
+    return sorted(names)
+
+
+def versions() -> dict[str, Any]:
+    """Versions and checksums of every artefact, from inventory/versions.yml."""
+    return dict(yaml.safe_load((content.root() / "inventory" / "versions.yml").read_text()) or {})
+
+
+def service_variables() -> dict[str, Any]:
+    """What every testbed starts from: inventory/versions.yml and inventory/group_vars/all/<service>.yml."""
+    merged = versions()
+    for path in sorted((content.root() / "inventory" / "group_vars" / "all").glob("*.yml")):
+        merged.update(yaml.safe_load(path.read_text()) or {})
+    return merged

@@ -1,0 +1,320 @@
+"""A testbed from nothing to verified and back: up, status, down.
+
+Each phase of `up` records what it was made from; a phase whose inputs are unchanged, and whose cheap proof still holds,
+is skipped. Whatever is killed in between, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xdc_testbed import content
+from xdc_testbed.drivers.base import Change, Node, NodeRequest, Request, Resource
+from xdc_testbed.drivers.containers import Containers
+from xdc_testbed.endpoints import Endpoint
+from xdc_testbed.errors import LeftOver, RequirementMissing, VerifyFailed, WrongUsage, XdcError
+from xdc_testbed.progress import Event, Reporter, phase
+from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, pki, secrets, ssh
+from xdc_testbed.testbed.description import Description, Explained, groups, load
+from xdc_testbed.testbed.state import PhaseRecord, State, StateFolder, write_private
+
+READY_DEADLINE = 90.0
+"""Seconds for all nodes to answer by SSH; a node boots in about two on a quiet machine of two cores."""
+
+PLAYBOOK_DEADLINE = 1500.0
+
+
+@dataclass
+class UpResult:
+    """What `up` did. changed: host -> changed tasks; skipped: phases whose inputs were unchanged; seconds: by phase."""
+
+    nodes: list[Node]
+    endpoints: list[Endpoint]
+    changed: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    tasks: list[tuple[float, str]] = field(default_factory=list)
+
+
+class Testbed:
+    """One testbed by name: its state folder, its description and its driver."""
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, base: Path, name: str) -> None:
+        self.base = base
+        self.folder = StateFolder(base, name)
+        self.name = name
+
+    # -- up -------------------------------------------------------------------------------------------------------------
+
+    def up(self, explained: Explained, report: Reporter, *, converge: bool = False, run_id: str | None = None) -> UpResult:
+        """Create, configure and verify; resumes after any interruption; a second run changes nothing.
+
+        converge: run every phase again even when its inputs are unchanged. Raises XdcError subclasses.
+        """
+        description = explained.description
+        with self.folder.locked("up"):
+            state = self.folder.open(description.driver)
+            if state.driver != description.driver:
+                raise WrongUsage(f"testbed '{self.name}' was made with driver {state.driver}", remedy=f"xdc-testbed down --name {self.name}, then up again")
+            state.description = description.model_dump(mode="json")
+            self.folder.write(state)
+            run = _Run(self, description, state, report, run_id or time.strftime("%Y%m%dT%H%M%S"), converge)
+            return run.go()
+
+    # -- look -----------------------------------------------------------------------------------------------------------
+
+    def require(self) -> State:
+        """The state, or WrongUsage that says how to make the testbed."""
+        if not self.folder.exists:
+            raise WrongUsage(f"there is no testbed '{self.name}'", remedy=f"xdc-testbed up --name {self.name}")
+        return self.folder.read()
+
+    def description(self) -> Description:
+        """The description that the testbed was last brought up with."""
+        return Description.model_validate(self.require().description)
+
+    def driver(self, description: Description | None = None) -> Containers:
+        """The driver for this testbed's machines."""
+        options = description.podman if description else Description().podman
+        return Containers(engine=options.engine, subnet=options.subnet, state_dir=self.folder.path if self.folder.exists else None)
+
+    def nodes(self) -> list[Node]:
+        """The nodes as recorded by the last `up`."""
+        return [Node.from_json(data) for data in self.require().nodes]
+
+    def node(self, name: str) -> Node:
+        """One node by name. Raises WrongUsage that lists the names."""
+        nodes = {node.name: node for node in self.nodes()}
+        if name not in nodes:
+            raise WrongUsage(f"no node '{name}' in testbed '{self.name}'", remedy=f"nodes: {', '.join(nodes) or 'none yet'}")
+        return nodes[name]
+
+    @property
+    def known_hosts(self) -> Path:
+        """Host keys of this testbed's nodes; nobody's ~/.ssh is touched."""
+        return Path(self.folder.inventory) / "known_hosts"
+
+    def endpoints(self) -> list[Endpoint]:
+        """What the testbed offers to clients."""
+        return endpoints.of_testbed(self.nodes(), self.description())
+
+    def units(self, nodes: Sequence[Node] | None = None) -> dict[str, dict[str, str]]:
+        """State of every service's units, from the nodes: node -> unit -> systemd's word, or `unreachable`."""
+        nodes = self.nodes() if nodes is None else nodes
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            return dict(zip((n.name for n in nodes), pool.map(self._units_of, nodes), strict=True))
+
+    def _units_of(self, node: Node) -> dict[str, str]:
+        known = groups()
+        units = [unit for group in node.groups for unit in known[group].units]
+        if "xrootd" in node.groups and any("event_router" in other.groups for other in self.nodes()):
+            units.append("event-source")
+        try:
+            words = ssh.execute(node, self.known_hosts, "systemctl", "is-active", *(units or ["multi-user.target"]), timeout=15, check=False)
+        except XdcError:
+            return dict.fromkeys(units or ["node"], "unreachable")
+        if words.returncode == 255:
+            return dict.fromkeys(units or ["node"], "unreachable")
+        return dict(zip(units, words.text.split(), strict=False)) if units else {}
+
+    # -- down -----------------------------------------------------------------------------------------------------------
+
+    def removal(self, testbed_id: str | None = None) -> tuple[list[str], list[Resource]]:
+        """What `down` would remove: the ids that belong to this name, and every resource of them."""
+        driver = self.driver()
+        ids = [testbed_id] if testbed_id else self._ids(driver)
+        return ids, [resource for one in ids for resource in driver.resources(one)]
+
+    def _ids(self, driver: Containers) -> list[str]:
+        ids = [one for one, name in driver.testbeds().items() if name == self.name]
+        if self.folder.exists:
+            try:
+                own = self.folder.read().id
+            except XdcError:
+                return ids  # a damaged state: the labels know
+            ids = list(dict.fromkeys([own, *ids]))
+        return ids
+
+    def down(self, report: Reporter, *, testbed_id: str | None = None) -> list[Resource]:
+        """Remove the testbed and prove that nothing is left. Returns what was removed.
+
+        Works without the state folder, by label. Raises LeftOver with what remains and WrongUsage when there is no such testbed.
+        """
+        driver = self.driver()
+        ids, resources = self.removal(testbed_id)
+        if not ids and not self.folder.path.exists():
+            raise WrongUsage(f"there is no testbed '{self.name}'", remedy="xdc-testbed status --all  lists the testbeds of this machine")
+        with self.folder.locked("down"):
+            with phase(report, "remove", "containers, volumes and networks"):
+                for one in ids:
+                    driver.destroy(one, report)
+            with phase(report, "prove", "proof that nothing of this id is left"):
+                left = _until_gone(lambda: [resource for one in ids for resource in driver.leftovers(one)], seconds=10)
+            if left:
+                shown = ", ".join(f"{r.kind} {r.name}" for r in left[:5])
+                raise LeftOver(f"{len(left)} things are left after down: {shown}", remedy="run down again; if they stay, remove them by these names")
+            self.folder.remove()
+        return resources
+
+
+class _Run:
+    """One `up`, phase by phase."""
+
+    def __init__(self, testbed: Testbed, description: Description, state: State, report: Reporter, run_id: str, converge: bool) -> None:
+        self.testbed, self.description, self.state, self.report, self.converge = testbed, description, state, report, converge
+        self.folder = testbed.folder
+        self.logs = self.folder.run_dir("logs", run_id)
+        self.driver = testbed.driver(description)
+        self.result = UpResult([], [])
+
+    def go(self) -> UpResult:
+        with self._timed("check", "this machine and the description"):
+            self._check()
+        started = time.monotonic()
+        tag = image.ensure(self.description, self.driver.engine, state_base=self.testbed.base, report=self.report)
+        self.result.seconds["image"] = time.monotonic() - started
+        request = self._request(tag)
+        with self._timed("nodes", f"{len(request.nodes)} nodes"):
+            nodes, changes = self._nodes(request)
+        with self._timed("inventory", "secrets, certificates, inventory"):
+            inventory_file, secrets_file, fingerprint = self._inventory(nodes)
+        fresh = any(change.action != "keep" for change in changes)
+        if not fresh and not self.converge and self._unchanged("verify", fingerprint) and self._healthy(nodes):
+            self.result.skipped = ["site", "verify"]
+            self.result.changed = {node.name: 0 for node in nodes}
+            for name in self.result.skipped:
+                self.report(Event("phase-skip", "inputs unchanged, every service active", phase=name))
+        else:
+            self._playbook("site", "services, in order of their stages", inventory_file, secrets_file, nodes, fingerprint)
+            self._playbook("verify", "every service is used for real", inventory_file, secrets_file, nodes, fingerprint)
+        self.result.nodes = nodes
+        self.result.endpoints = endpoints.of_testbed(nodes, self.description)
+        return self.result
+
+    def _timed(self, name: str, text: str) -> Any:
+        outer = self
+
+        class _Timed:
+            def __enter__(self) -> None:
+                self._started = time.monotonic()
+                self._phase = phase(outer.report, name, text)
+                self._phase.__enter__()
+
+            def __exit__(self, kind: Any, value: Any, trace: Any) -> bool | None:
+                outer.result.seconds[name] = time.monotonic() - self._started
+                return self._phase.__exit__(kind, value, trace)
+
+        return _Timed()
+
+    def _check(self) -> None:
+        request = self._request("unknown")
+        for finding in self.driver.check(request):
+            if not finding.ok and finding.level == "requirement":
+                raise RequirementMissing(f"{finding.what}: {finding.found}, needed: {finding.needed}", remedy=finding.remedy or "see: xdc-testbed doctor")
+
+    def _request(self, tag: str) -> Request:
+        published = {"kafka": (29092,)}
+        nodes = tuple(
+            NodeRequest(name, node.site, node.groups, node.memory, node.cpus,
+                        tuple(port for group in node.groups for port in published.get(group, ())))
+            for name, node in self.description.nodes.items()
+        )
+        keys = Path(self.folder.keys)
+        secrets.ensure_ssh_key(keys / "id_ed25519", f"xdc-testbed {self.state.id}")
+        for node in nodes:
+            secrets.ensure_ssh_key(keys / "hosts" / node.name, f"{node.name}.{self.description.domain}")
+        return Request(self.state.id, self.description.name, self.description.domain, nodes, self.folder.path, tag, installed=True)
+
+    def _nodes(self, request: Request) -> tuple[list[Node], list[Change]]:
+        changes = self.driver.plan(request)
+        nodes = self.driver.create(request, self.report) if any(c.action != "keep" for c in changes) else self.driver.nodes(request)
+        if len(nodes) != len(request.nodes):
+            missing = sorted({n.name for n in request.nodes} - {n.name for n in nodes})
+            self._diagnose(request, missing)
+            raise XdcError(f"nodes did not stay up: {', '.join(missing)}", remedy=f"see their console in {self.logs}")
+        self.state.nodes = [node.to_json() for node in nodes]
+        self.folder.write(self.state)
+        inventory.write(Path(self.folder.inventory), {}, nodes)  # known_hosts, for the readiness probe
+        if any(c.action != "keep" for c in changes) or "site" not in self.state.phases:
+            failed = ssh.wait_ready(nodes, self.testbed.known_hosts, deadline=READY_DEADLINE)
+            if failed:
+                self._diagnose(request, list(failed))
+                name, why = next(iter(failed.items()))
+                raise XdcError(f"node {name} never became ready, {why}", remedy=f"console and journal: {self.logs}")
+        return nodes, changes
+
+    def _diagnose(self, request: Request, names: Sequence[str]) -> None:
+        for name in names:
+            for title, text in self.driver.diagnose(request, name).parts.items():
+                (self.logs / f"{name}-{title.replace(' ', '-')}.log").write_text(text)
+
+    def _inventory(self, nodes: Sequence[Node]) -> tuple[Path, Path, str]:
+        known = secrets.ensure(self.folder.secrets_file, [n.name for n in nodes])
+        pki.ensure(Path(self.folder.pki), testbed_id=self.state.id, hosts={n.name: (n.fqdn, n.address) for n in nodes})
+        archive, digest = kit.archive(self.folder.path / "kit")
+        extra = image.install_variables(self.description) | {"testbed_kit_archive": str(archive), "testbed_kit_hash": digest}
+        rendered = inventory.render(self.description, nodes, testbed_id=self.state.id, known_hosts=self.testbed.known_hosts,
+                                    pki=Path(self.folder.pki), extra=extra)
+        path = inventory.write(Path(self.folder.inventory), rendered, nodes)
+        wrapped = Path(self.folder.inventory) / "secrets.json"
+        write_private(wrapped, json.dumps({"testbed_secrets": known}).encode())
+        resources = [node.resource_id for node in nodes]
+        return path, wrapped, _fingerprint(rendered, wrapped.read_text(), resources)
+
+    def _unchanged(self, name: str, fingerprint: str) -> bool:
+        record = self.state.phases.get(name)
+        return record is not None and record.fingerprint == fingerprint
+
+    def _healthy(self, nodes: Sequence[Node]) -> bool:
+        """The cheap proof: every unit of every service is active."""
+        return all(word == "active" for units in self.testbed.units(nodes).values() for word in units.values())
+
+    def _playbook(self, name: str, text: str, inventory_file: Path, secrets_file: Path, nodes: Sequence[Node], fingerprint: str) -> None:
+        expected: dict[str, list[str]] = {group: [n.name for n in nodes if group in n.groups] for group in groups()}
+        expected["all"] = [n.name for n in nodes]
+        with self._timed(name, text):
+            outcome = ansible.run_playbook(
+                name, inventory=inventory_file, state_dir=self.folder.path, log_dir=self.logs, extra_vars=[secrets_file],
+                expected=expected, report=self.report, phase=name, strategy=self.description.strategy, timeout=PLAYBOOK_DEADLINE,
+            )
+        for host, count in outcome.changed.items():
+            self.result.changed[host] = self.result.changed.get(host, 0) + (count if name == "site" else 0)
+        self.result.tasks += outcome.tasks
+        if name == "verify" and (wrong := {h: c for h, c in outcome.changed.items() if c}):
+            raise VerifyFailed(f"verify changed something on {', '.join(wrong)}", remedy=f"a verify task must not change its host; see {self.logs}")
+        self.state.phases[name] = PhaseRecord(fingerprint=fingerprint, finished=time.time(), seconds=outcome.seconds)
+        self.folder.write(self.state)
+
+
+def _fingerprint(rendered: Mapping[str, Any], secret: str, resources: Sequence[str]) -> str:
+    """What the configuration is made from: inventory, secrets, machines, and every file that Ansible reads."""
+    digest = hashlib.sha256(json.dumps([rendered, secret, list(resources)], sort_keys=True).encode())
+    root = content.root()
+    for folder in ("playbooks", "roles", "inventory"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(root)}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _until_gone(look: Callable[[], list[Resource]], *, seconds: float) -> list[Resource]:
+    """Look until nothing is left or the time is up: an engine's helper processes end a moment after their container."""
+    until = time.monotonic() + seconds
+    while (left := look()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return left
+
+
+def describe(file: Path | None, *, profile: str | None, name: str | None, driver: str | None = None) -> Explained:
+    """Read the description for a command line."""
+    return load(file, profile=profile, name=name, driver=driver)

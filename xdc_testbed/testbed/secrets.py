@@ -1,0 +1,60 @@
+"""Passwords and keys of one testbed: generated once, kept 0600, never reused by another testbed."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import uuid
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xdc_testbed.processes import run
+from xdc_testbed.testbed.state import write_private
+
+TOKEN_CLIENTS = ("demo", "actions", "interop", "cache", "events")
+KAFKA_USERS = ("broker", "controller", "admin", "event-source", "router", "dispatcher", "client")
+
+
+def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
+    """Read the secrets of a testbed and make those that are missing.
+
+    path: secrets.yml, written 0600; nodes: names of all nodes. Returns the whole tree that roles see as `testbed_secrets`.
+    """
+    known: dict[str, Any] = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    wanted = {
+        "token_clients": {client: secrets.token_urlsafe(32) for client in TOKEN_CLIENTS},
+        "kafka": {user: secrets.token_urlsafe(24) for user in KAFKA_USERS},
+        "openwhisk_auth": f"{uuid.uuid4()}:{''.join(secrets.choice(_ALPHABET) for _ in range(64))}",
+        "macaroon": {node: _macaroon_secret() for node in nodes},
+    }
+    merged = _keep(known, wanted)
+    if merged != known:
+        write_private(path, yaml.safe_dump(merged, sort_keys=True).encode())
+    return merged
+
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _keep(known: Any, wanted: Any) -> Any:
+    if isinstance(wanted, dict):
+        known = known if isinstance(known, dict) else {}
+        return {**known, **{key: _keep(known.get(key), value) for key, value in wanted.items()}}
+    return wanted if known is None else known
+
+
+def _macaroon_secret() -> str:
+    """64 random bytes in base64, wrapped as `openssl rand -base64 64` does: XRootD refuses one long line as too short."""
+    text = base64.b64encode(secrets.token_bytes(64)).decode()
+    return "\n".join(text[start : start + 64] for start in range(0, len(text), 64)) + "\n"
+
+
+def ensure_ssh_key(path: Path, comment: str) -> str:
+    """Make an ed25519 key pair when there is none. Returns the public key, `ssh-ed25519 AAAA... comment`."""
+    if not path.is_file() or not path.with_suffix(".pub").is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], timeout=30)
+    return path.with_suffix(".pub").read_text().strip()

@@ -1,0 +1,83 @@
+"""Commands on nodes over SSH: the way in that every driver gives."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from xdc_testbed.drivers.base import Node
+from xdc_testbed.errors import DeadlineExceeded
+from xdc_testbed.processes import Completed, follow, run
+from xdc_testbed.testbed.inventory import ssh_options
+
+
+def arguments(node: Node, known_hosts: Path, *command: str, terminal: bool = False) -> list[str]:
+    """The whole ssh command line for a node; words of the command are quoted for the far shell."""
+    base = ["ssh", *shlex.split(ssh_options(known_hosts)), *(["-t"] if terminal else []), "-i", node.key_file, "-p", str(node.ssh_port)]
+    return [*base, f"{node.ssh_user}@{node.ssh_address}", *([shlex.join(command)] if command else [])]
+
+
+def execute(node: Node, known_hosts: Path, *command: str, timeout: float, check: bool = True, input: bytes | None = None) -> Completed:  # noqa: A002
+    """Run one command on a node."""
+    return run(arguments(node, known_hosts, *command), timeout=timeout, check=check, input=input)
+
+
+def stream(node: Node, known_hosts: Path, *command: str, timeout: float, on_line: Callable[[str], None], log_file: Path) -> Completed:
+    """Run one command on a node and hand on its lines as they come."""
+    return follow(arguments(node, known_hosts, *command), timeout=timeout, on_line=on_line, log_file=log_file)
+
+
+def fetch(node: Node, known_hosts: Path, remote: str, local: Path, *, timeout: float) -> None:
+    """Copy a folder from a node: its content is below `local` afterwards."""
+    local.mkdir(parents=True, exist_ok=True)
+    packed = execute(node, known_hosts, "tar", "-C", remote, "-cf", "-", ".", timeout=timeout)
+    run(["tar", "-C", local, "--no-same-owner", "-xf", "-"], timeout=timeout, input=packed.stdout)
+
+
+def put_file(node: Node, known_hosts: Path, remote: str, data: bytes, *, mode: str = "0644") -> None:
+    """Write one file on a node, whole or not at all."""
+    execute(node, known_hosts, "sh", "-c", f"umask 077; cat > {shlex.quote(remote)}.tmp && chmod {mode} {shlex.quote(remote)}.tmp && mv {shlex.quote(remote)}.tmp {shlex.quote(remote)}",
+            timeout=60, input=data)
+
+
+STAGES = ("address", "banner", "login", "python", "system")
+
+
+def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, deadline: float) -> dict[str, str]:
+    """Wait for every node, stage by stage: port, SSH banner, login with our key and host key, Python, systemd.
+
+    deadline: seconds for all. Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready.
+    """
+    until = time.monotonic() + deadline
+    with ThreadPoolExecutor(max_workers=min(16, max(1, len(nodes)))) as pool:
+        results = pool.map(lambda node: _ready(node, known_hosts, until), nodes)
+        return {node.name: failure for node, failure in zip(nodes, results, strict=True) if failure}
+
+
+def _ready(node: Node, known_hosts: Path, until: float) -> str | None:
+    stage, seen = STAGES[0], "nothing yet"
+    while time.monotonic() < until:
+        try:
+            with socket.create_connection((node.ssh_address, node.ssh_port), timeout=2) as connection:
+                stage = "banner"
+                if not connection.recv(64).startswith(b"SSH-"):
+                    raise OSError("the port answers, but not with an SSH banner")
+            stage = "login"
+            probe = "command -v python3 >/dev/null || exit 91; systemctl is-system-running --wait || true"
+            done = run(arguments(node, known_hosts, "sh", "-c", probe), timeout=max(1.0, until - time.monotonic()), check=False)
+            if done.returncode == 91:
+                stage, seen = "python", "python3 is not in the image"
+            elif done.returncode != 0:
+                seen = done.reason
+            elif done.text.strip() in ("running", "degraded"):
+                return None
+            else:
+                stage, seen = "system", f"systemd says '{done.text.strip()}'"
+        except (OSError, DeadlineExceeded) as error:
+            seen = str(error)
+        time.sleep(0.1)
+    return f"{stage}: {seen}"
