@@ -1,0 +1,258 @@
+"""Run work items, many at a time, each to its end: invoke, retry with back-off, record the result, bury
+what fails.
+
+Knows retries and order; the function platform is a Target, Kafka is behind `deliver`, `ended` and the
+Ledger. Items of one file and action run one after the other; no item waits for another file's retries.
+Nothing is ended before its result is kept by the broker, so that a crash at any moment repeats work but
+loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xdc_testbed.events.metrics import Counters
+from xdc_testbed.events.model import DeadLetter, Result, Times, WorkItem
+from xdc_testbed.events.retry import Backoff, Gate
+from xdc_testbed.events.targets import Failed, Outcome, Succeeded, Target, Throttled, Unavailable
+
+log = logging.getLogger(__name__)
+
+_LARGEST_RESULT = 64 * 1024
+
+
+class Retries(BaseModel):
+    """The `[dispatcher.retries]` table; times in seconds.
+
+    attempts: invocations that may fail before an item is buried; patience: how long a throttled action or
+    an absent platform is waited for, per item.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attempts: int = Field(default=5, ge=1)
+    first: float = Field(default=0.5, gt=0)
+    longest: float = Field(default=30, gt=0)
+    throttled_first: float = Field(default=0.1, gt=0)
+    throttled_longest: float = Field(default=5, gt=0)
+    away_first: float = Field(default=0.1, gt=0)
+    away_longest: float = Field(default=2, gt=0)
+    patience: float = Field(default=86_400, gt=0)
+
+
+class Delivered(Protocol):
+    """A record as the dispatcher sees it; it comes back to `ended`."""
+
+    @property
+    def value(self) -> bytes: ...
+
+
+class Ledger(Protocol):
+    """Where ends are written down; both return when the broker has the record on disk of all replicas."""
+
+    async def record(self, result: Result) -> None: ...
+
+    async def bury(self, letter: DeadLetter) -> None: ...
+
+    def is_done(self, work_id: str) -> bool: ...
+
+
+class Dispatcher:
+    """Runs what is accepted. concurrency: invocations under way at once; ended: called for each accepted
+    record.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        ledger: Ledger,
+        *,
+        retries: Retries,
+        concurrency: int,
+        ended: Callable[[Any], None],
+        counters: Counters,
+    ) -> None:
+        self._target = target
+        self._ledger = ledger
+        self._retries = retries
+        self._ended = ended
+        self._counters = counters
+        self._slots = asyncio.Semaphore(concurrency)
+        self._backoff = Backoff(retries.first, retries.longest)
+        self._platform = Gate(Backoff(retries.away_first, retries.away_longest))
+        self._actions: defaultdict[str, Gate] = defaultdict(
+            lambda: Gate(Backoff(retries.throttled_first, retries.throttled_longest))
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rows: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def outstanding(self) -> int:
+        """How many accepted records have not ended."""
+        return len(self._tasks)
+
+    @property
+    def failure(self) -> asyncio.Future[None]:
+        """Ends with an exception when a result could not be written down: the service must stop."""
+        return self._failure
+
+    def accept(self, records: Iterable[Delivered]) -> None:
+        """Start on records; returns at once."""
+        for record in records:
+            try:
+                item = WorkItem.model_validate_json(record.value)
+            except ValidationError as error:
+                self._spawn(self._bury_garbage(record, error))
+                continue
+            row = (item.action, item.key)
+            task = self._spawn(self._run(record, item, self._rows.get(row)))
+            self._rows[row] = task
+            task.add_done_callback(partial(self._leave, row))
+        self._counters.set("outstanding", self.outstanding)
+
+    async def drain(self, seconds: float) -> None:
+        """Let invocations end for so many seconds, then give up what is left: it will be delivered again."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        left = list(self._tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            log.info("%d work items given back", len(left))
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._settle)
+        return task
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._counters.set("outstanding", self.outstanding)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    def _leave(self, row: tuple[str, str], task: asyncio.Task[None]) -> None:
+        if self._rows.get(row) is task:
+            del self._rows[row]
+
+    async def _run(self, record: Delivered, item: WorkItem, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        if self._ledger.is_done(item.id):
+            self._counters.add("repeated")
+        else:
+            result = await self._pursue(item)
+            if result.status == "failed":
+                await self._ledger.bury(DeadLetter.of(item, result))
+            await self._ledger.record(result)
+            self._counters.add(result.status)
+        self._ended(record)
+
+    async def _bury_garbage(self, record: Delivered, error: ValidationError) -> None:
+        first = error.errors()[0]
+        reason = f"not a work item: {'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
+        log.warning("%s", reason)
+        await self._ledger.bury(DeadLetter.of_garbage(record.value, reason, at=time.time()))
+        self._counters.add("garbage")
+        self._ended(record)
+
+    async def _pursue(self, item: WorkItem) -> Result:
+        """Invoke until it is done, cannot be done, or patience ends."""
+        gate = self._actions[item.action]
+        attempts = 0
+        give_up_at: float | None = None
+        while True:
+            outcome, invoked = await self._invoke(item, gate)
+            match outcome:
+                case Succeeded():
+                    return _result(item, outcome, attempts + 1, invoked)
+                case Failed():
+                    attempts += 1
+                    give_up_at = None
+                    if not outcome.retry or attempts >= self._retries.attempts:
+                        return _result(item, outcome, attempts, invoked)
+                    self._counters.add("retries")
+                    log.info("%s of %s failed: %s; again", item.action, item.event.subject, outcome.reason)
+                    await asyncio.sleep(self._backoff.wait(attempts))
+                case Throttled() | Unavailable():
+                    now = time.monotonic()
+                    give_up_at = give_up_at or now + self._retries.patience
+                    if now >= give_up_at:
+                        return _result(item, Failed(outcome.reason, retry=False), attempts, invoked)
+
+    async def _invoke(self, item: WorkItem, gate: Gate) -> tuple[Outcome, float]:
+        """One invocation, when both gates are open and there is a place; invoked: epoch seconds."""
+        while True:
+            await self._platform.passage()
+            await gate.passage()
+            async with self._slots:
+                if gate.closed or self._platform.closed:
+                    continue
+                invoked = time.time()
+                outcome = await self._target.invoke(
+                    item.action,
+                    {
+                        **item.parameters,
+                        "event": item.event.model_dump(mode="json", exclude_none=True),
+                        "work_id": item.id,
+                    },
+                )
+            match outcome:
+                case Throttled():
+                    self._counters.add("throttled")
+                    gate.refused()
+                case Unavailable():
+                    self._counters.add("unavailable")
+                    self._platform.refused()
+                case Succeeded() | Failed():
+                    gate.passed()
+                    self._platform.passed()
+            return outcome, invoked
+
+
+def _result(item: WorkItem, outcome: Succeeded | Failed, attempts: int, invoked: float) -> Result:
+    event = item.event
+    return Result(
+        id=item.id,
+        event_id=event.id,
+        subject=event.subject,
+        endpoint=event.data.endpoint,
+        rule=item.rule,
+        action=item.action,
+        status="ok" if isinstance(outcome, Succeeded) else "failed",
+        reason=None if isinstance(outcome, Succeeded) else outcome.reason,
+        activation_id=outcome.activation_id,
+        attempts=attempts,
+        result=_bounded(outcome.result),
+        times=Times(
+            closed=event.data.closed_at,
+            event=event.time.timestamp(),
+            routed=item.created_at,
+            invoked=invoked,
+            action_started=_started(outcome),
+            ended=time.time(),
+        ),
+    )
+
+
+def _started(outcome: Succeeded | Failed) -> float | None:
+    """When the action's code began: what it says itself, else what the platform says."""
+    said = outcome.result.get("started_at")
+    return float(said) if isinstance(said, int | float) else outcome.started
+
+
+def _bounded(result: dict[str, Any]) -> dict[str, Any]:
+    """The action's answer, unless it is too large for a record of the results topic."""
+    size = len(str(result))
+    return result if size <= _LARGEST_RESULT else {"truncated": True, "size": size}
