@@ -31,5 +31,7 @@ _KNOWN = {
 
 
 def of(endpoint: Endpoint) -> frozenset[str]:
-    """Capabilities of an endpoint: its own list, or what its product is known to offer; none for other services."""
+    """Capabilities of an endpoint: its own list, or what its product is known to offer; none for other
+    services.
+    """
     return frozenset(endpoint.capabilities) & ALL or _KNOWN.get(endpoint.product.lower(), frozenset())

@@ -37,7 +37,9 @@ _PATIENCE = 15.0  # seconds that a case may wait for a token to expire
 
 
 class Wallet:
-    """Credentials for one endpoint; usable from several threads. stranger: PEM files of an unknown user, if there are any."""
+    """Credentials for one endpoint; usable from several threads. stranger: PEM files of an unknown user, if
+    there are any.
+    """
 
     def __init__(self, held: Credentials, stranger: tuple[Path, Path] | None) -> None:
         self._held = held

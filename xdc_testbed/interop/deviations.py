@@ -1,7 +1,9 @@
 """Known behaviour of products that a case rightly calls wrong: named, explained, and only until a date.
 
-An entry matches on case, product and version, and on what the failure says, so that it hides nothing else. An entry
-past its date no longer excuses anything, and an entry whose failure does not show is a failure itself: it has to go.
+An entry matches on case, product and version, and on what the failure says, so that it hides nothing else.
+An entry past its date no longer excuses anything, and an entry whose failure does not show is a failure
+itself: it
+has to go.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ Globs = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class Deviation(BaseModel):
-    """One entry of deviations.toml. Globs may be one string or a list; a dimension that is not named matches all.
+    """One entry of deviations.toml. Globs may be one string or a list; a dimension that is not named
+    matches all.
 
     at: whose product and version count; shows: regular expression that the failure's reason must hold;
-    expires: the last day on which the entry excuses anything; link: where the product's behaviour is written down.
+    expires: the last day on which the entry excuses anything; link: where the product's behaviour is
+    written down.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +57,9 @@ class Deviation(BaseModel):
     expires: date
 
     def applies(self, record: CaseRecord) -> bool:
-        """Whether the record is of the case, product, version and dimensions of this entry, whatever its outcome."""
+        """Whether the record is of the case, product, version and dimensions of this entry, whatever its
+        outcome.
+        """
         return (
             _any(self.case, record.case_id)
             and _any(self.protocol, record.protocol)
@@ -62,7 +68,8 @@ class Deviation(BaseModel):
             and _any(self.variant, record.variant or "")
             and (not self.size or record.size in self.size)
             and any(
-                _any(self.product, party.product) and _any(self.version, party.version) for party in self._parties(record)
+                _any(self.product, party.product) and _any(self.version, party.version)
+                for party in self._parties(record)
             )
         )
 
@@ -84,12 +91,15 @@ def judge(record: CaseRecord, known: Sequence[Deviation], today: date) -> CaseRe
             return record
         ids = ", ".join(entry.id for entry in entries)
         reason = f"the known deviation {ids} does not show any more: remove the entry, or narrow its version"
-        return record.model_copy(update={"outcome": "unexpected-pass", "reason": reason, "deviation": entries[0].id})
+        return record.model_copy(
+            update={"outcome": "unexpected-pass", "reason": reason, "deviation": entries[0].id}
+        )
     for entry in entries:
         if not entry.shows.search(record.reason or ""):
             continue
         if today > entry.expires:
-            reason = f"{record.reason} (known deviation {entry.id}, but its entry expired on {entry.expires}: check again)"
+            late = f"known deviation {entry.id}, but its entry expired on {entry.expires}: check again"
+            reason = f"{record.reason} ({late})"
             return record.model_copy(update={"reason": reason, "deviation": entry.id})
         return record.model_copy(update={"outcome": "expected-deviation", "deviation": entry.id})
     return record
@@ -99,7 +109,11 @@ def load(path: Path | None = None) -> list[Deviation]:
     """The entries of a file, or of the kit's own deviations.toml. Raises WrongUsage."""
     name = str(path) if path else "deviations.toml"
     try:
-        text = path.read_text(encoding="utf-8") if path else files(__package__).joinpath(name).read_text(encoding="utf-8")
+        text = (
+            path.read_text(encoding="utf-8")
+            if path
+            else files(__package__).joinpath(name).read_text(encoding="utf-8")
+        )
         content = tomllib.loads(text)
         entries = [Deviation.model_validate(entry) for entry in content.pop("deviation", [])]
     except OSError as error:
@@ -111,7 +125,9 @@ def load(path: Path | None = None) -> list[Deviation]:
         where = ".".join(str(part) for part in first["loc"])
         raise WrongUsage(f"{name}: {where}: {first['msg']}") from error
     if content:
-        raise WrongUsage(f"{name}: unknown table {next(iter(content))!r}", remedy="entries are [[deviation]] tables")
+        raise WrongUsage(
+            f"{name}: unknown table {next(iter(content))!r}", remedy="entries are [[deviation]] tables"
+        )
     ids = [entry.id for entry in entries]
     for entry_id in ids:
         if ids.count(entry_id) > 1:

@@ -1,4 +1,6 @@
-"""Which cases are asked of which endpoints, with which credential, protocol, direction and size. Pure: no I/O."""
+"""Which cases are asked of which endpoints, with which credential, protocol, direction and size. Pure: no
+I/O.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from xdc_testbed.interop.registry import Case, Scope
 
 @dataclass(frozen=True)
 class Cell:
-    """One case at one place with one value of every dimension; source is the only endpoint of an endpoint case."""
+    """One case at one place with one value of every dimension; source is the only endpoint of an endpoint
+    case.
+    """
 
     case: Case
     source: Endpoint
@@ -31,6 +35,11 @@ class Cell:
         return (self.source,) if self.destination is None else (self.source, self.destination)
 
     @property
+    def destination_id(self) -> str:
+        """The destination's id, empty for cases of single endpoints."""
+        return "" if self.destination is None else self.destination.id
+
+    @property
     def name(self) -> str:
         """Unique in a plan."""
         where = " → ".join(endpoint.id for endpoint in self.endpoints)
@@ -42,8 +51,10 @@ class Cell:
 def plan(cases: Iterable[Case], endpoints: Sequence[Endpoint]) -> list[Cell]:
     """All cells of the matrix, case by case.
 
-    A pair is ordered and of two different endpoints; a cache is never a destination, as it cannot be written. An
-    endpoint takes part where it has the capabilities that the case needs, the protocol and the kind of credential.
+    A pair is ordered and of two different endpoints; a cache is never a destination, as it cannot be
+    written. An endpoint takes part where it has the capabilities that the case needs, the protocol and the
+    kind of
+    credential.
     """
     return [cell for case in cases for places in _places(case, endpoints) for cell in _cells(case, *places)]
 
@@ -57,7 +68,8 @@ def _places(case: Case, endpoints: Sequence[Endpoint]) -> Iterator[tuple[Endpoin
     destinations = [
         endpoint
         for endpoint in endpoints
-        if case.destination_needs <= capabilities.of(endpoint) and capabilities.CACHE not in capabilities.of(endpoint)
+        if case.destination_needs <= capabilities.of(endpoint)
+        and capabilities.CACHE not in capabilities.of(endpoint)
     ]
     yield from ((source, target) for source in sources for target in destinations if source.id != target.id)
 
@@ -73,7 +85,9 @@ def _cells(case: Case, source: Endpoint, destination: Endpoint | None) -> Iterat
 
 
 def _possible(cell: Cell) -> bool:
-    """Whether every endpoint speaks the protocol, the acting one knows the credential, and can act in this direction."""
+    """Whether every endpoint speaks the protocol, the acting one knows the credential, and can act in this
+    direction.
+    """
     if any(cell.protocol not in endpoint.urls for endpoint in cell.endpoints):
         return False
     if cell.destination is None or cell.protocol == "root":

@@ -13,7 +13,7 @@ class Skip(XdcError):
     """The case cannot be asked here; the message is the reason."""
 
 
-def require(right: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence where it is used
+def require(right: bool, otherwise: str) -> None:
     """Raise Wrong with this sentence unless right."""
     if not right:
         raise Wrong(otherwise)

@@ -19,9 +19,13 @@ _LASTING = frozenset({"token", "x509", "anonymous", "stranger"})  # the same for
 
 
 class Place:
-    """An endpoint, its credentials and its doors. origin: the place behind a cache, which is written instead of it."""
+    """An endpoint, its credentials and its doors. origin: the place behind a cache, which is written
+    instead of it.
+    """
 
-    def __init__(self, endpoint: Endpoint, wallet: Wallet, *, timeout: float, origin: Place | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, wallet: Wallet, *, timeout: float, origin: Place | None = None
+    ) -> None:
         self.endpoint = endpoint
         self.wallet = wallet
         self.origin = origin
@@ -44,7 +48,9 @@ class Place:
     def admin(self) -> WebDav:
         """The https door with a credential that may do everything."""
         held = self.endpoint.credentials
-        return self.webdav(capabilities.TOKEN if held.issuer and held.client_secret_file else capabilities.X509)
+        return self.webdav(
+            capabilities.TOKEN if held.issuer and held.client_secret_file else capabilities.X509
+        )
 
     def door(self, protocol: str, credential: str, folder: str = "/") -> Door:
         """The door of a protocol, opened with a credential for a folder. Raises Skip."""
@@ -59,7 +65,9 @@ class Place:
         )
 
     def webdav(self, credential: str, folder: str = "/") -> WebDav:
-        """The https door as the WebDAV client; a credential that serves every folder is opened once. Raises Skip."""
+        """The https door as the WebDAV client; a credential that serves every folder is opened once. Raises
+        Skip.
+        """
         with self._lock:
             kept = self._kept.get(credential)
         if kept is not None:
@@ -145,7 +153,8 @@ class Folder:
         require(found == data, f"the file at {self.id} differs: {difference(found, data)}")
         told = door.head(path).checksums.get("adler32")
         require(
-            told == adler32(data), f"{self.id} tells adler32 {told or 'nothing'} for bytes whose adler32 is {adler32(data)}"
+            told == adler32(data),
+            f"{self.id} tells adler32 {told or 'nothing'} for bytes whose adler32 is {adler32(data)}",
         )
 
     def make(self) -> None:
@@ -159,7 +168,9 @@ class Folder:
 
 
 def remove_tree(door: WebDav, path: str) -> list[str]:
-    """Remove a directory with all that is in it; returns the paths of the files, relative to it. Absent is fine."""
+    """Remove a directory with all that is in it; returns the paths of the files, relative to it. Absent is
+    fine.
+    """
     try:
         entries = door.list(path)
     except NotFound:

@@ -17,7 +17,7 @@ BAD: frozenset[Outcome] = frozenset({"fail", "unexpected-pass", "error"})
 
 MEANING: dict[Outcome, str] = {
     "pass": "the answer is right",
-    "expected-deviation": "the answer is wrong in a known way: reason, link and expiry date are in deviations.toml",
+    "expected-deviation": "the answer is wrong in a known way; the reason, a link and an expiry date are given",
     "skipped": "the case could not be asked here; the reason is given",
     "fail": "the product answered, and the answer is wrong",
     "unexpected-pass": "a known deviation did not show: its entry has to go",
@@ -26,7 +26,9 @@ MEANING: dict[Outcome, str] = {
 
 
 class Party(BaseModel):
-    """One end of a case. kind says whether a real product, an emulator of one, or a service not made here answered."""
+    """One end of a case. kind says whether a real product, an emulator of one, or a service not made here
+    answered.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,12 +42,18 @@ class Party(BaseModel):
     def of(cls, endpoint: Endpoint) -> Party:
         """The part of an endpoint that a report needs."""
         return cls(
-            endpoint=endpoint.id, site=endpoint.site, product=endpoint.product, version=endpoint.version, kind=endpoint.kind
+            endpoint=endpoint.id,
+            site=endpoint.site,
+            product=endpoint.product,
+            version=endpoint.version,
+            kind=endpoint.kind,
         )
 
 
 class Timings(BaseModel):
-    """started_at: epoch seconds; seconds: the case itself; cleanup_seconds: removal of its files and search for residue."""
+    """started_at: epoch seconds; seconds: the case itself; cleanup_seconds: removal of its files and search
+    for residue.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,9 +65,10 @@ class Timings(BaseModel):
 class CaseRecord(BaseModel):
     """One case on one cell of the matrix.
 
-    source: the endpoint of a case that has only one; size: bytes; direction: of a third-party copy, `pull` or `push`;
-    variant: what is varied beside the other dimensions, e.g. a name or a range; reason: why the outcome is not `pass`;
-    deviation: id in deviations.toml; evidence: what was seen, without credentials.
+    source: the endpoint of a case that has only one; size: bytes; direction: of a third-party copy, `pull`
+    or `push`; variant: what is varied beside the other dimensions, e.g. a name or a range; reason: why the
+    outcome is
+    not `pass`; deviation: id in deviations.toml; evidence: what was seen, without credentials.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,13 +98,19 @@ class CaseRecord(BaseModel):
     @property
     def where(self) -> str:
         """The endpoints: `desy-storage` or `desy-storage → remote-storage`."""
-        return self.source.endpoint if self.destination is None else f"{self.source.endpoint} → {self.destination.endpoint}"
+        return (
+            self.source.endpoint
+            if self.destination is None
+            else f"{self.source.endpoint} → {self.destination.endpoint}"
+        )
 
     @property
     def dimensions(self) -> str:
         """Everything that tells this record from the others of its case at the same endpoints."""
         size = None if self.size is None else size_name(self.size)
-        return ", ".join(part for part in (self.protocol, self.credential, self.direction, size, self.variant) if part)
+        return ", ".join(
+            part for part in (self.protocol, self.credential, self.direction, size, self.variant) if part
+        )
 
     @property
     def name(self) -> str:

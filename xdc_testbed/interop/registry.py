@@ -1,4 +1,6 @@
-"""The cases that exist. A case is a plain function; its decorator says where, with what and how often it can be asked."""
+"""The cases that exist. A case is a plain function; its decorator says where, with what and how often it
+can be asked.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ class Scope(StrEnum):
 class Case:
     """One question to storages, with the dimensions over which it is repeated.
 
-    needs / destination_needs: capabilities of the (source) endpoint and of the destination; a dimension that a case
-    does not use holds one None. deadline: seconds for one cell, without clean-up.
+    needs / destination_needs: capabilities of the (source) endpoint and of the destination; a dimension
+    that a case does not use holds one None. deadline: seconds for one cell, without clean-up.
     """
 
     id: str
@@ -120,4 +122,6 @@ def matching(patterns: Iterable[str]) -> list[Case]:
         if not any(fnmatchcase(known.id, pattern) for known in cases):
             subjects = ", ".join(sorted({known.subject + ".*" for known in cases}))
             raise WrongUsage(f"no case matches {pattern!r}", remedy=f"try one of: {subjects}")
-    return [known for known in cases if not wanted or any(fnmatchcase(known.id, pattern) for pattern in wanted)]
+    return [
+        known for known in cases if not wanted or any(fnmatchcase(known.id, pattern) for pattern in wanted)
+    ]

@@ -17,7 +17,8 @@ from xdc_testbed.interop.registry import KIB
 class Trial:
     """One run of a case on one cell.
 
-    source, destination: the case's own folders; ends: epoch of the monotonic clock at which the case has to be done.
+    source, destination: the case's own folders; ends: epoch of the monotonic clock at which the case has to
+    be done.
     """
 
     def __init__(self, cell: Cell, source: Folder, destination: Folder | None, public: str) -> None:
@@ -68,11 +69,17 @@ class Trial:
         return left
 
     def content(self, size: int | None = None, seed: str = "") -> bytes:
-        """Bytes that are the same in every run, and differ by case and seed. size: that of the cell by default."""
-        return hashlib.shake_128(f"{self.cell.case.id}/{seed}".encode()).digest(self.size if size is None else size)
+        """Bytes that are the same in every run, and differ by case and seed. size: that of the cell by
+        default.
+        """
+        return hashlib.shake_128(f"{self.cell.case.id}/{seed}".encode()).digest(
+            self.size if size is None else size
+        )
 
     def door(self, folder: Folder, protocol: str | None = None, credential: str | None = None) -> Door:
         """The cell's door at a folder's endpoint, or one of another protocol or credential."""
-        door = folder.place.door(protocol or self.cell.protocol, credential or self.cell.credential, folder.path)
+        door = folder.place.door(
+            protocol or self.cell.protocol, credential or self.cell.credential, folder.path
+        )
         self.clients.add(door.client)
         return door

@@ -1,4 +1,6 @@
-"""One HTTP request and its answer as they are on the wire, for cases that ask about status lines and headers."""
+"""One HTTP request and its answer as they are on the wire, for cases that ask about status lines and
+headers.
+"""
 
 from __future__ import annotations
 
@@ -53,18 +55,31 @@ class Wire:
         """Send one request to an absolute, unquoted path. Raises Unreachable."""
         try:
             answer = self._http.request(
-                method, self._base + quote(path, safe="/~"), headers={**self._credential(), **(headers or {})}, content=body
+                method,
+                self._base + quote(path, safe="/~"),
+                headers={**self._credential(), **(headers or {})},
+                content=body,
             )
         except httpx2.HTTPError as error:
             raise Unreachable(f"{method} {self._base}{path}: {error or type(error).__name__}") from error
-        return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content)
+        return Answer(
+            answer.status_code,
+            {name.lower(): value for name, value in answer.headers.items()},
+            answer.content,
+        )
 
     def cut_upload(self, path: str, data: bytes, announced: int) -> None:
-        """Announce an upload of `announced` bytes, send only data, and drop the connection. Raises Unreachable."""
+        """Announce an upload of `announced` bytes, send only data, and drop the connection. Raises
+        Unreachable.
+        """
         where = urlsplit(self._base)
         host, port = where.hostname or "", where.port or 443
         lines = {"Host": f"{host}:{port}", "Content-Length": str(announced), **self._credential()}
-        head = f"PUT {quote(path, safe='/~')} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items()) + "\r\n"
+        head = (
+            f"PUT {quote(path, safe='/~')} HTTP/1.1\r\n"
+            + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
+            + "\r\n"
+        )
         try:
             with (
                 socket.create_connection((host, port), timeout=self._timeout) as plain,

@@ -1,0 +1,261 @@
+"""Ask every cell of a plan, several at a time; each with a deadline, clean-up and a search for residue.
+
+A case that fails, hangs or breaks never stops the others. At the end the storages' namespaces have to be as
+before.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from xdc_testbed.clients.errors import StorageError, Unreachable
+from xdc_testbed.errors import DeadlineExceeded, XdcError
+from xdc_testbed.interop import deviations
+from xdc_testbed.interop.deviations import Deviation
+from xdc_testbed.interop.matrix import Cell
+from xdc_testbed.interop.outcome import Skip, Wrong
+from xdc_testbed.interop.place import Folder, Place, remove_tree, tree
+from xdc_testbed.interop.record import CaseRecord, Outcome, Party, Timings
+from xdc_testbed.interop.trial import Trial
+
+log = logging.getLogger(__name__)
+
+_GRACE = 5.0  # seconds beyond its deadline after which a case is left behind
+
+Reporter = Callable[[CaseRecord], None]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where on the storages the suite works. private, public: folders of the suite alone, made and removed
+    by it.
+    """
+
+    run_id: str
+    private: str = "/data/interop"
+    public: str = "/pub/interop"
+
+    @property
+    def private_run(self) -> str:
+        """The folder of this run that needs a credential."""
+        return f"{self.private}/{self.run_id}"
+
+    @property
+    def public_run(self) -> str:
+        """The folder of this run that anybody may read."""
+        return f"{self.public}/{self.run_id}"
+
+
+def run(
+    cells: Sequence[Cell],
+    places: Mapping[str, Place],
+    ground: Ground,
+    known: Sequence[Deviation],
+    report: Reporter,
+    *,
+    workers: int = 4,
+    today: date | None = None,
+) -> list[CaseRecord]:
+    """Ask all cells and return their records in the plan's order, with one more per storage for its
+    namespace.
+
+    places: by endpoint id, for every endpoint of the cells and the origins of caches; report: told of each
+    record as it comes, by one thread at a time.
+    """
+    day = today or date.today()  # noqa: DTZ011 - expiry is a calendar day where the suite runs
+    storages = {place.writable.endpoint.id: place.writable for cell in cells for place in _of(cell, places)}
+    before = {name: _listing(place, ground) for name, place in storages.items()}
+    records: dict[int, CaseRecord] = {}
+    telling = threading.Lock()
+    waiting: queue.SimpleQueue[tuple[int, Cell]] = queue.SimpleQueue()
+    for item in enumerate(cells):
+        waiting.put(item)
+
+    def work() -> None:
+        while True:
+            try:
+                number, cell = waiting.get_nowait()
+            except queue.Empty:
+                return
+            record = deviations.judge(_ask(number, cell, places, ground), known, day)
+            with telling:
+                records[number] = record
+                report(record)
+
+    threads = [
+        threading.Thread(target=work, name=f"interop-{n}", daemon=True) for n in range(max(1, workers))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ordered = [records[number] for number in sorted(records)]
+    for name, place in storages.items():
+        record = _namespace_record(place, ground, before[name])
+        ordered.append(record)
+        report(record)
+    return ordered
+
+
+def _of(cell: Cell, places: Mapping[str, Place]) -> Iterator[Place]:
+    return (places[endpoint.id] for endpoint in cell.endpoints)
+
+
+class _Attempt:
+    """One cell in a thread of its own, so that a case that hangs can be left behind."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.outcome: Outcome = "error"
+        self.reason: str | None = None
+        self._thread = threading.Thread(target=self._run, name=trial.cell.name, daemon=True)
+
+    def within(self, seconds: float) -> bool:
+        """Run the case; False when it has not ended after these seconds."""
+        self._thread.start()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            for folder in self.trial.folders:
+                folder.make()
+            self.trial.cell.case.run(self.trial)
+        except Skip as skip:
+            self.outcome, self.reason = "skipped", skip.message
+        except Wrong as wrong:
+            self.outcome, self.reason = "fail", wrong.message
+        except (StorageError, Unreachable) as error:
+            self.outcome, self.reason = "fail", f"{type(error).__name__}: {error.message}"
+        except DeadlineExceeded as error:
+            self.outcome, self.reason = "error", error.message
+        except XdcError as error:
+            self.outcome, self.reason = "fail", error.message
+        except Exception as error:
+            log.exception("%s", self.trial.cell.name)
+            self.outcome, self.reason = "error", f"defect of the suite: {type(error).__name__}: {error}"
+        else:
+            self.outcome = "pass"
+
+
+def _ask(number: int, cell: Cell, places: Mapping[str, Place], ground: Ground) -> CaseRecord:
+    """The record of one cell, before known deviations are looked at."""
+    path = f"{ground.private_run}/{number:04d}-{cell.case.id}"
+    source = Folder(places[cell.source.id], path)
+    destination = None if cell.destination is None else Folder(places[cell.destination.id], path + "-to")
+    trial = Trial(cell, source, destination, ground.public_run)
+    started_at, started = time.time(), time.monotonic()
+    attempt = _Attempt(trial)
+    if attempt.within(cell.case.deadline + _GRACE):
+        outcome, reason = attempt.outcome, attempt.reason
+    else:
+        outcome, reason = "error", f"did not end within {cell.case.deadline:g} s"
+    ended = time.monotonic()
+    residue, trouble = _clean(trial)
+    if residue:
+        trial.note("residue", list(residue))
+        if outcome == "pass":
+            outcome, reason = "fail", f"residue: {', '.join(residue)}"
+    if trouble:
+        trial.note("cleanup", trouble)
+        if outcome == "pass":
+            outcome, reason = "fail", f"cannot be cleaned up: {trouble}"
+    return CaseRecord(
+        run_id=ground.run_id,
+        case_id=cell.case.id,
+        title=cell.case.title,
+        client=", ".join(sorted(trial.clients)) or "xdc-testbed",
+        source=Party.of(cell.source),
+        destination=None if cell.destination is None else Party.of(cell.destination),
+        protocol=cell.protocol,
+        credential=cell.credential,
+        direction=cell.direction,
+        size=cell.size,
+        variant=cell.variant,
+        outcome=outcome,
+        reason=reason,
+        timings=Timings(
+            started_at=started_at, seconds=ended - started, cleanup_seconds=time.monotonic() - ended
+        ),
+        evidence=dict(trial.evidence),
+    )
+
+
+def _clean(trial: Trial) -> tuple[list[str], str | None]:
+    """Remove the case's folders. Returns what it had not named, and why something could not be removed."""
+    residue: list[str] = []
+    for folder in trial.folders:
+        try:
+            residue += [f"{folder.id}:{name}" for name in folder.remove()]
+        except XdcError as error:
+            return residue, f"{folder.id}: {error.message}"
+    return residue, None
+
+
+def _listing(place: Place, ground: Ground) -> set[str] | XdcError:
+    """The suite's folders with all that is below them, as far as they are there; an error where that cannot
+    be seen.
+    """
+    door = place.admin()
+    try:
+        return {
+            path
+            for folder in (ground.private, ground.public)
+            if any(entry.path == folder for entry in door.list(folder.rpartition("/")[0] or "/"))
+            for path in (folder, *tree(door, folder))
+            if not _of_another_run(path, folder, ground)
+        }
+    except XdcError as error:
+        return error
+
+
+def _of_another_run(path: str, folder: str, ground: Ground) -> bool:
+    """Whether a path belongs to a run beside this one, which may be going on."""
+    return path != folder and not path.startswith(f"{folder}/{ground.run_id}")
+
+
+def _namespace_record(place: Place, ground: Ground, before: set[str] | XdcError) -> CaseRecord:
+    """Remove the run's folders, and compare the namespace with the listing from before the run."""
+    started_at, started = time.time(), time.monotonic()
+    outcome: Outcome = "pass"
+    reason = None
+    after: set[str] | XdcError
+    try:
+        _remove_ground(place, ground, before)
+        after = _listing(place, ground)
+    except XdcError as error:
+        after = error
+    if isinstance(before, XdcError) or isinstance(after, XdcError):
+        cause = before if isinstance(before, XdcError) else after
+        outcome, reason = "fail", f"the namespace cannot be listed: {cause}"
+    elif after != before:
+        more, fewer = sorted(after - before), sorted(before - after)
+        outcome, reason = "fail", f"the namespace differs: added {more[:5]}, missing {fewer[:5]}"
+    return CaseRecord(
+        run_id=ground.run_id,
+        case_id="namespace.unchanged",
+        title="The namespace is as before the run",
+        client="xdc-testbed",
+        source=Party.of(place.endpoint),
+        protocol="https",
+        credential="token",
+        outcome=outcome,
+        reason=reason,
+        timings=Timings(started_at=started_at, seconds=time.monotonic() - started),
+        evidence={} if isinstance(before, XdcError) else {"paths": len(before)},
+    )
+
+
+def _remove_ground(place: Place, ground: Ground, before: set[str] | XdcError) -> None:
+    """Remove the run's folders, and the suite's own where this run has made them."""
+    door = place.admin()
+    for run_folder, folder in ((ground.private_run, ground.private), (ground.public_run, ground.public)):
+        remove_tree(door, run_folder)
+        if isinstance(before, set) and folder not in before and not any(tree(door, folder)):
+            remove_tree(door, folder)
