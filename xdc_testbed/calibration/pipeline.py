@@ -64,13 +64,17 @@ def calibrate_file(
 def calibrate_run(
     raw: Path, out: Path, constants: Path, *, parameters: Parameters | None = None
 ) -> CalibrationManifest:
-    """Correct every raw file of a folder into the folder `out`; a file that fails is recorded and the others
-    go on.
+    """Correct every raw file of a folder into `out`; one that fails is recorded and the others go on.
+
+    Raises InputInvalid when the folder has no raw file.
     """
     parameters = parameters or Parameters()
     out.mkdir(parents=True, exist_ok=True)
+    paths = sorted(raw.glob("RAW-*.h5"))
+    if not paths:
+        raise InputInvalid(f"no raw file in {raw}", remedy="a run is a folder of RAW-R....h5 files")
     outcomes = []
-    for path in sorted(raw.glob("RAW-*.h5")):
+    for path in paths:
         try:
             outcomes.append(_correct_file(path, out / corrected_name(path.name), constants, parameters))
         except CalibrationError as error:

@@ -116,6 +116,12 @@ def open_raw(path: Path) -> Iterator[RawFile]:
         yield raw
 
 
+def read_module(path: Path) -> Module:
+    """Which module a raw file holds. Raises as `open_raw`."""
+    with open_raw(path) as raw:
+        return raw.module
+
+
 def _version(file: h5py.File) -> tuple[int, int]:
     if "METADATA/dataFormatVersion" not in file:
         return (0, 5)

@@ -64,9 +64,10 @@ class Response:
         slow, fast = FRAME[kind]
         shape = (cells, 3, slow, fast)
         offset = np.empty(shape, np.float32)
-        column = draw.normal(0, 12, (3, 1, fast))
+        column = draw.normal(0, 25, (3, 1, fast))
+        chip = draw.normal(0, 90, (3, slow // 64, fast // 64)).repeat(64, axis=1).repeat(64, axis=2)
         for stage, (middle, spread) in enumerate(zip(OFFSETS[kind], (30, 12, 12), strict=True)):
-            pixels = draw.normal(0, spread, (slow, fast)) + column[stage]
+            pixels = draw.normal(0, spread, (slow, fast)) + column[stage] + chip[stage]
             for cell in range(cells):
                 offset[cell, stage] = np.rint(middle + pixels + 7 * cell)
         relative, slope = _gains(kind, draw, cells)
@@ -179,12 +180,11 @@ def _gains(kind: Kind, draw: np.random.Generator, cells: int) -> tuple[Float, Fl
     """(relative, slope).
 
     JUNGFRAU: relative is ADU/keV, slope is not used. AGIPD: relative multiplies a stage to high gain, slope
-    is ADU/keV in high gain. Gains differ by column and by row of chips, which is also what compresses well.
+    is ADU/keV in high gain. Gains differ by chip and column, in steps of 1/512.
     """
     slow, fast = FRAME[kind]
-    spread = (1 + draw.normal(0, 0.01, fast))[None, :] * (1 + draw.normal(0, 0.01, slow // 64)).repeat(64)[
-        :, None
-    ]
+    chips = draw.normal(1, 0.02, (slow // 64, fast // 64)).repeat(64, axis=0).repeat(64, axis=1)
+    spread = np.rint(512 * chips * draw.normal(1, 0.01, fast)) / 512
     by_stage = np.array(GAINS[kind])
     if kind == "JUNGFRAU":
         relative = (by_stage[:, None, None] * spread).astype(np.float32)

@@ -31,7 +31,7 @@ class Scene:
 
     layout: Layout
     seed: int
-    brightest: float = 6000.0
+    brightest: float = 9000.0
 
     def background(self, module: int) -> npt.NDArray[np.float32]:
         """Expected photons per pixel of one module without spots, at pulse energy 1."""
@@ -80,7 +80,7 @@ class Scene:
         step = self._half_diagonal / 16
         h, k = (axis.ravel() for axis in np.mgrid[-18:19, -18:19])
         lit = lattice.random(h.size) < 0.35
-        strength = self.brightest * lattice.random(h.size) ** 6
+        strength = self.brightest * lattice.random(h.size) ** 5
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         row, column = turn @ np.stack([h * step, k * step * 1.3])
         damped = strength * np.exp(-((np.hypot(row, column) / (0.75 * self._half_diagonal)) ** 2))

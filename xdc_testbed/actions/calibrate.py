@@ -1,0 +1,165 @@
+"""Correct one raw file where it lies: download, correct, upload, publish; the manifest comes last.
+
+`/data/raw/r0001/RAW-R0001-JNGFR01-S00000.h5` becomes `/data/proc/r0001/CORR-R0001-JNGFR01-S00000.h5` and,
+when that is there, `CORR-R0001-JNGFR01-S00000.h5.manifest.json`. A manifest of the same input, constants,
+parameters and code says that the work is done. Rule parameters, all optional: raw, proc, cal (folders on the
+storage), correction (see `calibration.Parameters`), cache (local folder for constants).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from xdc_testbed.actions.constants_cache import ConstantsCache
+from xdc_testbed.actions.outcome import ActionFailed, Arguments, Result, run
+from xdc_testbed.actions.storage import Storage, require_same
+from xdc_testbed.actions.work import Work
+from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_file
+from xdc_testbed.calibration.manifest import FileRecord, code_version
+from xdc_testbed.calibration.pipeline import corrected_name
+from xdc_testbed.calibration.raw_file import read_module
+from xdc_testbed.clients.digests import Content
+from xdc_testbed.clients.errors import NotFound
+
+
+def main(arguments: Arguments, started_at: float | None = None) -> Result:
+    """Correct the file of `arguments["event"]`.
+
+    Gives status "done" or "already-done", input and output (endpoint, path, size, adler32), manifest (its
+    path), trains, frames, and times (epoch seconds: started, downloaded, calibrated, uploaded); or `error`.
+    """
+    return run(_calibrate, arguments, started_at)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """source, target: paths on the storage; content: of the raw file, as the storage says."""
+
+    work: Work
+    storage: Storage
+    source: str
+    target: str
+    content: Content
+    cal: PurePosixPath
+    parameters: Parameters
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.target}.manifest.json"
+
+
+def _calibrate(arguments: Arguments) -> Result:
+    times = {"started": time.time()}
+    job = _job(Work.read(arguments))
+    done = _already_done(job)
+    if done is not None:
+        return _result(job, "already-done", done, times)
+    with tempfile.TemporaryDirectory(prefix="xdc-calibrate-") as folder:
+        raw = Path(folder) / PurePosixPath(job.source).name
+        job.storage.fetch(job.source, raw, job.content)
+        constants = _constants(job, raw)
+        times["downloaded"] = time.time()
+        corrected = Path(folder) / PurePosixPath(job.target).name
+        manifest = calibrate_file(raw, corrected, constants, parameters=job.parameters)
+        times["calibrated"] = time.time()
+        _upload(job, job.target, corrected)
+    _upload(job, job.manifest, manifest.to_json().encode())
+    times["uploaded"] = time.time()
+    return _result(job, "done", manifest, times)
+
+
+def _job(work: Work) -> _Job:
+    source = PurePosixPath(work.path)
+    raw, proc = (PurePosixPath(work.parameter(name, f"/data/{name}")) for name in ("raw", "proc"))
+    if not source.is_relative_to(raw):
+        raise ActionFailed(f"{source} is not below {raw}", retry=False)
+    storage = work.storage()
+    content = storage.stat(work.path)
+    if content is None:
+        raise ActionFailed(f"source has vanished: {source}", retry=False)
+    if work.size is not None:
+        require_same(f"{source} on {work.endpoint}", content, Content(work.size, work.adler32 or ""))
+    try:
+        parameters = Parameters.model_validate(work.arguments.get("correction") or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ActionFailed(f"parameter correction.{where}: {first['msg']}", retry=False) from error
+    return _Job(
+        work=work,
+        storage=storage,
+        source=work.path,
+        target=str(proc / source.relative_to(raw).with_name(corrected_name(source.name))),
+        content=content,
+        cal=PurePosixPath(work.parameter("cal", "/data/cal")),
+        parameters=parameters,
+    )
+
+
+def _already_done(job: _Job) -> CalibrationManifest | None:
+    """The manifest of the same work, when there is one and everything it names is still what it was."""
+    try:
+        manifest = CalibrationManifest.model_validate_json(job.storage.dav.get(job.manifest))
+    except (NotFound, ValidationError):
+        return None
+    (outcome,) = manifest.files[:1] or (None,)
+    if outcome is None or outcome.output is None or outcome.constants is None:
+        return None
+    same = (
+        manifest.code_version == code_version()
+        and manifest.parameters == job.parameters
+        and _is(outcome.input, job.content)
+        and _is(outcome.constants.file, job.storage.stat(str(job.cal / outcome.constants.file.name)))
+        and _is(outcome.output, job.storage.stat(job.target))
+    )
+    return manifest if same else None
+
+
+def _is(record: FileRecord, content: Content | None) -> bool:
+    """Whether a stored file is the recorded one; without a checksum from the storage that is not known."""
+    return content is not None and (record.size, record.adler32) == (content.size, content.adler32)
+
+
+def _constants(job: _Job, raw: Path) -> Path:
+    """A local folder with the constants of the module in this file."""
+    name = read_module(raw).constants_file
+    path = str(job.cal / name)
+    content = job.storage.stat(path)
+    if content is None:
+        raise ActionFailed(f"constants are missing: {path}", retry=False)
+    cache = ConstantsCache.at(job.work.arguments.get("cache"))
+    return cache.folder(name, content, lambda file: job.storage.fetch(path, file, content))
+
+
+def _upload(job: _Job, path: str, data: bytes | Path) -> None:
+    part = job.work.part(path)
+    with job.storage.removing(part):
+        job.storage.send(part, data)
+        job.storage.publish(part, path)
+
+
+def _result(job: _Job, status: str, manifest: CalibrationManifest, times: dict[str, float]) -> Result:
+    outcome = manifest.files[0]
+    return {
+        "status": status,
+        "input": _file(job, job.source, outcome.input),
+        "output": _file(job, job.target, outcome.output),
+        "manifest": job.manifest,
+        "detector": outcome.detector,
+        "module": outcome.module,
+        "trains": outcome.trains,
+        "trains_without_data": outcome.trains_without_data,
+        "frames": outcome.frames,
+        "times": times,
+    }
+
+
+def _file(job: _Job, path: str, record: FileRecord | None) -> dict[str, Any]:
+    known = {"size": record.size, "adler32": record.adler32} if record else {}
+    return {"endpoint": job.work.endpoint, "path": path, **known}

@@ -1,0 +1,62 @@
+"""Constants kept on the node that runs the functions: a folder per content, so that a file there never
+changes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdc_testbed.clients.digests import Content
+
+KEPT = 64
+"""Files of constants kept; the ones unused for longest go first."""
+
+
+@dataclass(frozen=True)
+class ConstantsCache:
+    """root: a folder of this user alone."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, folder: object = None) -> ConstantsCache:
+        """The cache in this folder, by default in one of the user's own below the temporary folder."""
+        if isinstance(folder, str) and folder:
+            root = Path(folder)
+        else:
+            root = Path(tempfile.gettempdir()) / f"xdc-constants-{os.getuid()}"
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if root.is_symlink() or root.stat().st_uid != os.getuid():  # somebody else's: not to be trusted
+            root = Path(tempfile.mkdtemp(prefix="xdc-constants-"))
+        return cls(root)
+
+    def folder(self, name: str, content: Content, fetch: Callable[[Path], object]) -> Path:
+        """A folder that holds the file `name` with this content; `fetch` writes it when it is not there yet.
+
+        The file appears by a rename, so that several functions at once do no harm.
+        """
+        folder = self.root / f"{content.adler32 or 'unknown'}-{content.size}"
+        file = folder / name
+        if content.adler32 and file.is_file() and file.stat().st_size == content.size:
+            os.utime(folder)
+            return folder
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=file.parent)
+        os.close(handle)
+        try:
+            fetch(Path(part))
+            Path(part).replace(file)
+        finally:
+            Path(part).unlink(missing_ok=True)
+        self._shrink()
+        return folder
+
+    def _shrink(self) -> None:
+        folders = sorted(self.root.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in folders[KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)  # another function may be doing the same

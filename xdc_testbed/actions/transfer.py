@@ -1,0 +1,83 @@
+"""Copy one file to another storage by third-party copy: the destination fetches it from the source, no byte
+passes here.
+
+The destination writes under a temporary name; size and Adler-32 of both ends are compared; then the file gets
+its name. Rule parameters: destination (endpoint id, required), destination_path (the same path by default).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import PurePosixPath
+
+from xdc_testbed.actions.outcome import ActionFailed, Arguments, Result, is_full, run
+from xdc_testbed.actions.storage import Storage, require_same
+from xdc_testbed.actions.work import Work, seconds_left
+from xdc_testbed.clients.digests import Content
+from xdc_testbed.clients.thirdparty import TransferResult
+
+_COPY_DEADLINE = 600.0  # seconds, when the platform sets no earlier one
+_MISSING = ("no such file", "404", "not found")
+_DENIED = ("403", "permission denied", "forbidden", "not authorized")
+
+
+def main(arguments: Arguments, started_at: float | None = None) -> Result:
+    """Copy the file of `arguments["event"]` to the endpoint `arguments["destination"]`.
+
+    Gives status "done" or "already-done", source and destination (endpoint, path), size (bytes), adler32, and
+    times (epoch seconds: started, copied, verified); or `error`.
+    """
+    return run(_transfer, arguments, started_at)
+
+
+def _transfer(arguments: Arguments) -> Result:
+    times = {"started": time.time()}
+    work = Work.read(arguments)
+    destination = work.parameter("destination")
+    path = work.parameter("destination_path", work.path)
+    source, target = work.storage(), work.storage(destination)
+    content = source.stat(work.path)
+    if content is None:
+        raise ActionFailed(f"source has vanished: {work.path} on {work.endpoint}", retry=False)
+    if work.size is not None:
+        require_same(f"{work.path} on {work.endpoint}", content, Content(work.size, work.adler32 or ""))
+    result: Result = {
+        "source": {"endpoint": work.endpoint, "path": work.path},
+        "destination": {"endpoint": destination, "path": path},
+        "size": content.size,
+        "adler32": content.adler32,
+        "times": times,
+    }
+    if content.adler32 and target.stat(path) == content:
+        return {"status": "already-done", **result}
+    part = work.part(path)
+    with target.removing(part):
+        target.make_folder(str(PurePosixPath(path).parent))
+        _copy(source.dav.url(work.path), target, part, work)
+        times["copied"] = time.time()
+        require_same(f"{path} on {destination}", target.stat(part), content)
+        times["verified"] = time.time()
+        target.publish(part, path)
+    return {"status": "done", **result}
+
+
+def _copy(source_url: str, target: Storage, part: str, work: Work) -> None:
+    copied = target.dav.copy_pull(
+        source_url, part, source_token=work.token(), timeout=seconds_left(_COPY_DEADLINE)
+    )
+    if not copied.ok:
+        raise _failure(copied)
+
+
+def _failure(copied: TransferResult) -> ActionFailed:
+    """What the verdict of a third-party copy means. The words are the product's; XRootD 5.5 has nothing but
+    them.
+    """
+    said = copied.message.lower()
+    if copied.status == 507 or is_full(said):
+        return ActionFailed(f"destination is full: {copied.message}", retry=True)
+    if copied.status in {401, 403} or any(words in said for words in _DENIED):
+        return ActionFailed(f"third-party copy denied: {copied.message}", retry=copied.status == 401)
+    if copied.status == 404 or any(words in said for words in _MISSING):
+        return ActionFailed(f"third-party copy found no source: {copied.message}", retry=True)
+    return ActionFailed(f"third-party copy failed: {copied.message}", retry=True)
