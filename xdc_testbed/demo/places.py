@@ -1,0 +1,68 @@
+"""Which of the endpoints play which part in the demonstration, and clients for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdc_testbed.clients.tokens import TokenSource
+from xdc_testbed.clients.webdav import WebDav
+from xdc_testbed.endpoints import Endpoint
+from xdc_testbed.errors import WrongUsage
+
+CLIENT = "demo"
+SCOPE = "storage.read:/data storage.modify:/data"
+_STORAGES, _CACHES = frozenset({"xrootd", "dcache", "eos"}), frozenset({"xcache"})
+
+
+@dataclass(frozen=True)
+class Places:
+    """origin: takes the raw files; remote: gets the corrected ones; cache: in front of the origin."""
+
+    origin: Endpoint
+    remote: Endpoint | None = None
+    cache: Endpoint | None = None
+
+    @property
+    def all(self) -> tuple[Endpoint, ...]:
+        """Those that there are."""
+        return tuple(place for place in (self.origin, self.remote, self.cache) if place is not None)
+
+
+def choose(endpoints: Sequence[Endpoint]) -> Places:
+    """The first storage, the first one of another site, and a cache of the first. Raises WrongUsage without
+    one.
+
+    When there is a cache, the storage behind it is the origin.
+    """
+    served = [endpoint for endpoint in endpoints if "https" in endpoint.urls]
+    caches = [endpoint for endpoint in served if endpoint.product in _CACHES]
+    storages = [endpoint for endpoint in served if endpoint.product in _STORAGES]
+    if not storages:
+        raise WrongUsage(
+            "no storage with an https door among the endpoints", remedy="is this the file that `up` wrote?"
+        )
+    behind = {cache.origin for cache in caches if cache.origin}
+    origin = next((storage for storage in storages if storage.id in behind), storages[0])
+    return Places(
+        origin=origin,
+        remote=next((storage for storage in storages if storage.site != origin.site), None),
+        cache=next((cache for cache in caches if cache.origin in (None, origin.id)), None),
+    )
+
+
+def client(endpoint: Endpoint, credentials: Path) -> WebDav:
+    """A client that writes and reads as the demonstration. credentials: folder that holds demo.secret."""
+    issuer, secret = endpoint.credentials.issuer, credentials / f"{CLIENT}.secret"
+    if issuer is None:
+        raise WrongUsage(
+            f"endpoint {endpoint.id} names no token issuer", remedy="the demonstration works with tokens"
+        )
+    if not secret.is_file():
+        raise WrongUsage(
+            f"no such file: {secret}", remedy="give the folder of the credentials with --credentials"
+        )
+    ca_file = endpoint.credentials.ca_file
+    tokens = TokenSource(issuer, CLIENT, secret.read_text().strip(), ca_file, SCOPE)
+    return WebDav(endpoint.urls["https"], ca_file=ca_file, token=tokens.token)
