@@ -107,6 +107,7 @@ class WebDav:
         size = len(data) if isinstance(data, bytes) else Path(data).stat().st_size
         with self._send("PUT", path, headers={"Content-Length": str(size)}, body=body) as answer:
             self._check(answer)
+            self._drain(answer)
         return seen.content()
 
     def get(self, path: str, range: tuple[int, int] | None = None) -> bytes:  # noqa: A002  HTTP's own word
@@ -146,6 +147,7 @@ class WebDav:
         headers = {} if digest is None else {"Want-Digest": digest}
         with self._send("HEAD", path, headers=headers) as answer:
             self._check(answer)
+            self._drain(answer)
             return Stat(
                 size=int(answer.headers.get("Content-Length", "0")),
                 checksums=digests.parse(answer.headers.get_list("Digest")),
@@ -242,6 +244,7 @@ class WebDav:
     def _done(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> None:
         with self._send(method, path, headers=headers) as answer:
             self._check(answer)
+            self._drain(answer)
 
     def _copy(self, path: str, headers: Mapping[str, str], timeout: float) -> TransferResult:
         started = time.monotonic()
@@ -278,6 +281,7 @@ class WebDav:
                 if answer.status_code not in _REDIRECT or "Location" not in answer.headers:
                     yield answer
                     return
+                self._drain(answer)
                 url = urljoin(url, answer.headers["Location"])
             finally:
                 answer.close()
@@ -322,6 +326,11 @@ class WebDav:
             yield from answer.iter_raw()
         except httpx2.HTTPError as error:
             raise _unreachable(answer.request.method, str(answer.request.url), error) from error
+
+    def _drain(self, answer: httpx2.Response) -> None:
+        """Read what nobody wants, as the connection is kept only then."""
+        for _ in self._raw(answer):
+            pass
 
     def _check(self, answer: httpx2.Response) -> None:
         if answer.status_code < 400:

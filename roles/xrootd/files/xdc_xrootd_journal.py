@@ -1,0 +1,40 @@
+#!/usr/bin/python3
+"""Append the change notifications that XRootD writes to standard input to a journal, one JSON line each.
+
+XRootD starts this program (`ofs.notify |program journal`) and starts it again when it ends. It adds the time
+at which the line came ("at", epoch seconds), and turns the lines of renames into JSON: XRootD 5.5 does not know
+the variable $LFN2 in ofs.notifymsg, so that they come in the built-in form `<tid> mv <old> <new>`.
+"""
+
+import os
+import re
+import sys
+import time
+
+_RENAME = re.compile(rb"([^ {]*) mv (/.*) (/.*)")  # a blank before a slash ends the old name
+_READ = 64 * 1024  # bytes: what a pipe holds
+
+
+def entry(line: bytes, at: float) -> bytes:
+    """The journal's line for a notification; at: epoch seconds."""
+    rename = _RENAME.fullmatch(line)
+    if rename is not None:
+        line = b'{"ev":"mv","tid":"%s","lfn":"%s","lfn2":"%s"}' % rename.groups()
+    if line.endswith(b"}"):
+        line = b'%s,"at":%.6f}' % (line[:-1], at)
+    return line + b"\n"
+
+
+def follow(source: int, journal: int) -> None:
+    """Copy lines until the source ends. A write takes whole lines, so that a reader seldom meets half of one."""
+    rest = b""
+    while chunk := os.read(source, _READ):
+        at = time.time()
+        *lines, rest = (rest + chunk).split(b"\n")
+        if lines:
+            os.write(journal, b"".join(entry(line, at) for line in lines))
+
+
+if __name__ == "__main__":
+    os.umask(0o027)  # the event source reads the journal by its group
+    follow(0, os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
