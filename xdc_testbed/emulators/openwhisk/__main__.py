@@ -1,0 +1,65 @@
+"""`python -m xdc_testbed.emulators.openwhisk --config FILE`: serve until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from xdc_testbed.errors import XdcError
+
+from .app import App
+from .config import Config, load
+
+_log = logging.getLogger("xdc_testbed.emulators.openwhisk")
+
+
+def server(config: Config) -> uvicorn.Server:
+    """The HTTP server: uvloop, httptools, no access log, connections kept for longer than any client of the kit keeps them."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            App(config),
+            host=config.host,
+            port=config.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ssl_certfile=config.certificate,
+            ssl_keyfile=config.key,
+            timeout_keep_alive=120,
+            timeout_graceful_shutdown=max(1, int(config.pool.stop)),
+        )
+    )
+
+
+def main() -> int:
+    """Read the configuration and serve. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="openwhisk-emulator", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        config = load(arguments.config)
+    except XdcError as error:
+        _log.error("%s%s", error.message, f" ({error.remedy})" if error.remedy else "")
+        return error.exit_code
+    _log.info(
+        "EMULATOR of Apache OpenWhisk (xdc-testbed), not the product: %s, state in %s",
+        config.api_host,
+        config.state,
+    )
+    running = server(config)
+    running.run()
+    return 0 if running.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The parts of the emulator, put together once: what a request handler may use; start and stop."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from pathlib import Path
+
+from .catalogue import Catalogue
+from .config import Config
+from .containers import Runtime, adopt_orphans, end_leftovers, proxy_interpreter
+from .invoker import Invoker
+from .pool import Pool
+from .records import Records
+from .resolve import Resolver
+from .store import Store
+from .throttle import Throttle
+
+_log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Config, catalogue, resolver, pool, invoker, records and throttle of one emulator. Made inside the event loop."""
+
+    def __init__(self, config: Config) -> None:
+        limits, pool = config.limits, config.pool
+        runtime = _runtime(config)
+        if ended := end_leftovers(runtime):
+            _log.warning("ended %d processes that an earlier run of the emulator left", ended)
+        adopt_orphans()
+        self.config = config
+        self._store = Store(config.state / "openwhisk.sqlite")
+        self.catalogue = Catalogue(self._store)
+        self.resolver = Resolver(self.catalogue)
+        self.records = Records(self._store, pool.records, pool.record_bytes)
+        self.throttle = Throttle(
+            limits.invocations_per_minute, limits.concurrent_invocations, limits.fires_per_minute
+        )
+        self.pool = Pool(runtime, pool)
+        self.invoker = Invoker(config, self.catalogue, self.resolver, self.pool, self.records, self.throttle)
+
+    async def start(self) -> None:
+        """Read what earlier runs have kept."""
+        await self.catalogue.load()
+        await self.records.load()
+        # Collections of the garbage that never was cost milliseconds in the middle of a request.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 50, 100)
+
+    async def stop(self) -> None:
+        """Let what runs end, for `pool.stop` seconds; end all containers; write the rest of the records."""
+        await self.invoker.finish(self.config.pool.stop)
+        await self.pool.close()
+        await self.records.close()
+        await self._store.close()
+
+
+def _runtime(config: Config) -> Runtime:
+    config.state.mkdir(mode=0o711, parents=True, exist_ok=True)
+    environment = {"__OW_API_HOST": config.api_host}
+    if image := os.environ.get("__OW_EXECUTION_ENV"):
+        environment["__OW_EXECUTION_ENV"] = image
+    return Runtime(Path(config.state), proxy_interpreter(), config.action_user, environment)
