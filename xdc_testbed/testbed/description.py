@@ -153,6 +153,11 @@ def load(
     return Explained(description, {key: origins.get(key, "default") for key, _ in _flat(description.model_dump())})
 
 
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree as dotted keys."""
+    return dict(_flat(tree))
+
+
 def _file_layer(file: Path | None) -> tuple[dict[str, Any], str]:
     if file is None:
         if not DEFAULT_FILE.is_file():

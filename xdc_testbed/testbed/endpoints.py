@@ -9,7 +9,7 @@ from xdc_testbed.drivers.base import Node
 from xdc_testbed.endpoints import Credentials, Endpoint, Kind
 from xdc_testbed.testbed.description import Description, groups
 
-_STORAGE_CAPABILITIES = ("put", "get", "range", "checksum", "delete", "move", "token", "x509", "macaroon", "tpc", "root")
+_STORAGE_CAPABILITIES = ("put", "get", "range", "checksum", "delete", "move", "token", "x509", "macaroon", "public", "tpc", "root-tpc")
 _CACHE_CAPABILITIES = ("get", "range", "checksum", "token", "x509", "root")
 _VERSIONS = {"xrootd": "5.5.3", "xcache": "5.5.3"}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
-import zipfile
+import tarfile
 from importlib import metadata
 from pathlib import Path
 
@@ -17,26 +18,26 @@ _NODE_EXTRAS = ("calibration", "emulators", "events", "interop")
 
 
 def archive(folder: Path) -> tuple[Path, str]:
-    """Write `xdc-testbed-<hash>.zip` of the package's Python files and data. Returns its path and hash (12 hex digits).
+    """Write `xdc-testbed-<hash>.tar.gz` of the package's Python files and data. Returns its path and hash (12 hex digits).
 
     The same sources give the same bytes. The controller's content (_content) and plugins stay out.
     """
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed, tarfile.open(fileobj=packed, mode="w") as bundle:
         for path in sorted(_PACKAGE.rglob("*")):
             relative = path.relative_to(_PACKAGE.parent)
             if path.is_dir() or "__pycache__" in relative.parts or relative.parts[1] in ("_content", "ansible_plugins"):
                 continue
-            entry = zipfile.ZipInfo(str(relative), date_time=(2020, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = (0o755 if os.access(path, os.X_OK) else 0o644) << 16
-            bundle.writestr(entry, path.read_bytes())
+            entry = tarfile.TarInfo(str(relative))
+            data = path.read_bytes()
+            entry.size, entry.mode = len(data), 0o755 if os.access(path, os.X_OK) else 0o644
+            bundle.addfile(entry, io.BytesIO(data))
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()[:12]
-    target = folder / f"xdc-testbed-{digest}.zip"
+    target = folder / f"xdc-testbed-{digest}.tar.gz"
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("xdc-testbed-*.zip"):
+        for old in folder.glob("xdc-testbed-*.tar.gz"):
             old.unlink()
         write_private(target, data, 0o644)
     return target, digest
