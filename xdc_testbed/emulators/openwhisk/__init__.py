@@ -1,8 +1,9 @@
 """An emulator of Apache OpenWhisk: REST controller, invoker, and the action proxy of the runtime contract.
 
-It is here because no package registry carries a runnable OpenWhisk. It answers like the standalone product of 2026-08
-(status, texts, records), runs Python actions in processes instead of containers, and says that it is an emulator.
-Not emulated: web actions, API gateway, Kafka feed, other languages than Python, log forwarding.
+It is here because no package registry carries a runnable OpenWhisk. It answers like the standalone product
+of 2026-08 (status, texts, records), runs Python actions in processes instead of containers, and says that
+it is an emulator. Not emulated: web actions, API gateway, Kafka feed, other languages than Python, log
+forwarding.
 
     app, web                                   ASGI: authentication, routing, headers, request and answer
     actions, packages, triggers, activations   one REST collection each

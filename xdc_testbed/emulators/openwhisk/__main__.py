@@ -18,7 +18,8 @@ _log = logging.getLogger("xdc_testbed.emulators.openwhisk")
 
 
 def server(config: Config) -> uvicorn.Server:
-    """The HTTP server: uvloop, httptools, no access log, connections kept for longer than any client of the kit keeps them."""
+    """The HTTP server: uvloop, httptools, no access log, connections kept for longer than any client of the
+    kit keeps them."""
     return uvicorn.Server(
         uvicorn.Config(
             App(config),

@@ -135,7 +135,8 @@ def rule_status(body: Any) -> bool:
 
 
 def limits(given: dict[str, int], old: ActionLimits | None, bounds: Limits) -> ActionLimits:
-    """Limits of an action: those said, else the old ones, else the standard. Raises Refused 400 out of bounds."""
+    """Limits of an action: those said, else the old ones, else the standard. Raises Refused 400 out of
+    bounds."""
     start = old or ActionLimits(bounds.std_timeout, bounds.std_memory, bounds.max_logs)
     new = ActionLimits(
         timeout=given.get("timeout", start.timeout),

@@ -16,7 +16,8 @@ _CODE_LENGTH = 1 << 20
 
 
 class Catalogue:
-    """Look up by full name, and change. `generation` counts changes, for whoever caches what follows from entities."""
+    """Look up by full name, and change. `generation` counts changes, for whoever caches what follows from
+    entities."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -50,7 +51,8 @@ class Catalogue:
         return entity if isinstance(entity, Package) else None
 
     def listed(self, kind: type[_E], path: str) -> list[_E]:
-        """Entities in a namespace or a package, and for a namespace also those in its packages; latest change first."""
+        """Entities in a namespace or a package, and for a namespace also those in its packages; latest change
+        first."""
         inside = f"{path}/"
         found = [
             entity

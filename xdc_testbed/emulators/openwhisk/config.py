@@ -1,20 +1,16 @@
 """The configuration file of the emulator: TOML, read once at start, checked here and trusted afterwards.
 
-listen = "0.0.0.0:3233"
-certificate = "/etc/openwhisk/cert.pem"      # with `key`: HTTPS; without both: HTTP
-key = "/etc/openwhisk/key.pem"
-state = "/var/lib/openwhisk"                 # entities, activation records, folders of running actions
-python = "/opt/xdc-testbed/venv/bin/python"  # interpreter of the python kinds: its packages are the runtime image
-action_user = "openwhisk-action"             # optional; needs the right to change user
+listen = "0.0.0.0:3233" certificate = "/etc/openwhisk/cert.pem"      # with `key`: HTTPS; without both:
+HTTP key = "/etc/openwhisk/key.pem" state = "/var/lib/openwhisk"                 # entities, activation
+records, folders of running actions python = "/opt/xdc-testbed/venv/bin/python"  # interpreter of the
+python kinds: its packages are the runtime image action_user = "openwhisk-action"             # optional;
+needs the right to change user
 
-[[users]]
-namespace = "guest"
-auth = "/etc/openwhisk/guest.auth"           # holds <uuid>:<key>
+[[users]] namespace = "guest" auth = "/etc/openwhisk/guest.auth"           # holds <uuid>:<key>
 
-[limits]                                     # the product's defaults, see class Limits
-[pool]                                       # see class PoolLimits
-[images]                                     # image of a blackbox action -> interpreter that stands for it
-"xdc/runtime:1" = "/usr/bin/python3"
+[limits]                                     # the product's defaults, see class Limits [pool]
+# see class PoolLimits [images]                                     # image of a blackbox action ->
+interpreter that stands for it "xdc/runtime:1" = "/usr/bin/python3"
 """
 
 from __future__ import annotations
@@ -33,7 +29,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one namespace, one action and one activation may use. Sizes in bytes, memory in MB, times in ms."""
+    """What one namespace, one action and one activation may use. Sizes in bytes, memory in MB, times
+    in ms."""
 
     invocations_per_minute: int = 60
     concurrent_invocations: int = 30

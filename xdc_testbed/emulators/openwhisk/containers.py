@@ -1,7 +1,9 @@
-"""One "container": an action proxy in its own processes, spoken to by HTTP over a socket that only the two have.
+"""One "container": an action proxy in its own processes, spoken to by HTTP over a socket that only the two
+have.
 
-The process tree ends when the controller ends it, when the controller ends, and when the proxy ends. It runs as its own
-user when one is given, without new privileges, in its own folder, which is removed afterwards.
+The process tree ends when the controller ends it, when the controller ends, and when the proxy ends. It
+runs as its own user when one is given, without new privileges, in its own folder, which is removed
+afterwards.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class ProxyAnswer(NamedTuple):
     length: int
 
 
-class Lost(Exception):  # noqa: N818 - what happened, not whose fault
+class Lost(Exception):
     """The proxy ended before it answered."""
 
 
@@ -99,7 +101,8 @@ class Connection(asyncio.Protocol):
 
 
 class Runtime(NamedTuple):
-    """How containers are started on this machine. user: to change to, or None; environment: of every proxy."""
+    """How containers are started on this machine. user: to change to, or None; environment: of every
+    proxy."""
 
     state: Path
     proxy_python: str
@@ -197,7 +200,8 @@ class Container:
 
 
 def end_leftovers(runtime: Runtime) -> int:
-    """End what a killed controller left: processes that are still those it started, and all folders. Returns how many."""
+    """End what a killed controller left: processes that are still those it started, and all folders. Returns
+    how many."""
     runtime.folders.mkdir(mode=0o711, parents=True, exist_ok=True)
     found = 0
     for note in runtime.folders.glob("*.pid"):
@@ -219,7 +223,8 @@ def adopt_orphans() -> None:
 
 
 def end_strays() -> None:
-    """End children of this process that are no container, in other sessions than its own: daemons that actions left."""
+    """End children of this process that are no container, in other sessions than its own: daemons that
+    actions left."""
     session = os.getsid(0)
     for pid in _children(os.getpid()):
         with contextlib.suppress(ProcessLookupError, PermissionError, ChildProcessError):
@@ -241,7 +246,8 @@ def _children(pid: int) -> Iterator[int]:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot: with the id, it names one process. Empty without process."""
+    """Start time of a process in clock ticks since boot: with the id, it names one process. Empty without
+    process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
@@ -277,5 +283,6 @@ def _remove(runtime: Runtime, folder: Path) -> None:
 
 
 def proxy_interpreter() -> str:
-    """The interpreter that runs proxies: the base of this one, whose start needs no look into a virtual environment."""
+    """The interpreter that runs proxies: the base of this one, whose start needs no look into a virtual
+    environment."""
     return str(getattr(sys, "_base_executable", "") or sys.executable)

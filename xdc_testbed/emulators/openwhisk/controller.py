@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 
 
 class Controller:
-    """Config, catalogue, resolver, pool, invoker, records and throttle of one emulator. Made inside the event loop."""
+    """Config, catalogue, resolver, pool, invoker, records and throttle of one emulator. Made inside the event
+    loop."""
 
     def __init__(self, config: Config) -> None:
         limits, pool = config.limits, config.pool

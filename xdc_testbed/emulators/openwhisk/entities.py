@@ -1,4 +1,5 @@
-"""What a namespace holds: actions, packages, triggers and rules; as they are stored, and as the API shows them.
+"""What a namespace holds: actions, packages, triggers and rules; as they are stored, and as the API shows
+them.
 
 All are immutable: an update makes a new one with the next version. Times are epoch milliseconds.
 """
@@ -16,7 +17,8 @@ FIRST_VERSION = "0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One key and value of parameters or annotations. init: it goes to /init's environment instead of the arguments."""
+    """One key and value of parameters or annotations. init: it goes to /init's environment instead of the
+    arguments."""
 
     key: str
     value: Any
@@ -116,7 +118,8 @@ class Action(Entity):
     limits: ActionLimits
 
     def document(self, code: str | None, parameters: Parameters | None = None) -> Document:
-        """In full; code None hides it. parameters: those merged with the package's, where the API shows these."""
+        """In full; code None hides it. parameters: those merged with the package's, where the API shows
+        these."""
         spec: Document = {"kind": self.exec.kind}
         if self.exec.kind == "sequence":
             spec["components"] = [f"/{component}" for component in self.exec.components]

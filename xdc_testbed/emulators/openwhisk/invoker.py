@@ -1,8 +1,9 @@
 """The life of one activation: container, /init, /run, response, logs, record; and sequences of them.
 
-Follows the invoker of OpenWhisk: the answer goes out before the logs are collected, a container survives an application
-error and no other, a warm container that turns out dead is replaced silently, and one that dies during a run is an
-error of the action (or, as the standalone product does, a second run: `pool.rerun_lost`).
+Follows the invoker of OpenWhisk: the answer goes out before the logs are collected, a container survives
+an application error and no other, a warm container that turns out dead is replaced silently, and one that
+dies during a run is an error of the action (or, as the standalone product does, a second run:
+`pool.rerun_lost`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Response(NamedTuple):
 
 @dataclass(slots=True)
 class Activation:
-    """What is to be run, for whom. arrived: epoch seconds of the request; cause: id of the sequence it is part of."""
+    """What is to be run, for whom. arrived: epoch seconds of the request; cause: id of the sequence it is
+    part of."""
 
     user: User
     transaction: str
@@ -87,7 +89,8 @@ class Invoker:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, activation: Activation) -> asyncio.Future[None]:
-        """Run it. The future ends when `response` and `record` are there; logs and storing come after that."""
+        """Run it. The future ends when `response` and `record` are there; logs and storing come after
+        that."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[None] = loop.create_future()
         task = loop.create_task(self._live(activation, answered))
@@ -167,7 +170,8 @@ class Invoker:
         self._records.add(record)
 
     def _unprovided(self, action: Action) -> Response | None:
-        """The failure of a blackbox image that no interpreter stands for; as docker's, by whether it has a tag."""
+        """The failure of a blackbox image that no interpreter stands for; as docker's, by whether it has a
+        tag."""
         image = action.exec.image
         if action.exec.kind != "blackbox" or image in self._config.images:
             return None

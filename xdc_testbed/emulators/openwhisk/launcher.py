@@ -1,9 +1,9 @@
 """Run one Python action for the action proxy: one JSON line in on stdin, one out on file descriptor 3.
 
-Started by the proxy with the folder of the action, the module and the function name as arguments. Follows the launcher
-of the published Python runtime, oddities included: a result that is no JSON, or `sys.exit`, ends this process, and any
-value of the line that is no string (a numeric `deadline`, say) does too. Standard library only: it shares the process
-with the action.
+Started by the proxy with the folder of the action, the module and the function name as arguments. Follows
+the launcher of the published Python runtime, oddities included: a result that is no JSON, or `sys.exit`,
+ends this process, and any value of the line that is no string (a numeric `deadline`, say) does too.
+Standard library only: it shares the process with the action.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 
 
 def load(folder: str, module: str, function: str) -> Callable[[Any], Any]:
-    """Import the action's function from its folder; activates `virtualenv/` in it, as the Python runtime does."""
+    """Import the action's function from its folder; activates `virtualenv/` in it, as the Python runtime
+    does."""
     activate = Path(folder, "virtualenv", "bin", "activate_this.py")
     if activate.is_file():
         exec(compile(activate.read_text(), str(activate), "exec"), {"__file__": str(activate)})  # noqa: S102

@@ -1,4 +1,5 @@
-"""Collect what an action prints: lines with time and stream, up to the mark that the proxy writes after each run."""
+"""Collect what an action prints: lines with time and stream, up to the mark that the proxy writes after each
+run."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def stamp(nanoseconds: int) -> str:
 
 
 class Logs:
-    """The stdout and stderr of one container. Reads all the time, so that an action never waits for its reader."""
+    """The stdout and stderr of one container. Reads all the time, so that an action never waits for its
+    reader."""
 
     def __init__(self, stdout: int, stderr: int) -> None:
         self._names = {stdout: "stdout", stderr: "stderr"}

@@ -1,4 +1,5 @@
-"""The texts of OpenWhisk's answers, as observed on the wire (captures of 2026-08) and listed in its class Messages."""
+"""The texts of OpenWhisk's answers, as observed on the wire (captures of 2026-08) and listed in its class
+Messages."""
 
 from __future__ import annotations
 

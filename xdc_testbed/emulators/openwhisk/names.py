@@ -31,7 +31,8 @@ def is_name(text: str) -> bool:
 
 
 def qualified(text: str, namespace: str) -> str:
-    """`/_/package/action` -> `guest/package/action`, `_` being the caller's namespace. Raises BadNameError."""
+    """`/_/package/action` -> `guest/package/action`, `_` being the caller's namespace. Raises
+    BadNameError."""
     parts = text.strip("/").split("/")
     if len(parts) not in _PARTS:
         raise BadNameError(messages.NOT_QUALIFIED)

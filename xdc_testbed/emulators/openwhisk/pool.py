@@ -1,7 +1,8 @@
-"""Which container runs an activation: a warm one of the same action version, a new one, or the next that becomes free.
+"""Which container runs an activation: a warm one of the same action version, a new one, or the next that
+becomes free.
 
-Memory of all containers stays within the pool's; idle ones make room, least recently used first; who finds no room
-waits in order of arrival.
+Memory of all containers stays within the pool's; idle ones make room, least recently used first; who finds
+no room waits in order of arrival.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Pool:
         return None
 
     async def take(self, key: Key, python: str, memory: int) -> Container:
-        """A container for this action version: warm, or new and to be initialised. Raises OSError if none starts."""
+        """A container for this action version: warm, or new and to be initialised. Raises OSError if none
+        starts."""
         if not self._waiters and (container := self.warm(key)) is not None:
             return container
         waiter = _Waiter(key, python, memory, asyncio.get_running_loop().create_future())
@@ -96,7 +98,8 @@ class Pool:
         end_strays()
 
     def _serve(self) -> None:
-        """Give containers to waiters, in order; one that has to wait for room holds back later cold starts only."""
+        """Give containers to waiters, in order; one that has to wait for room holds back later cold starts
+        only."""
         full = False
         for waiter in list(self._waiters):
             if waiter.ready.done():

@@ -1,10 +1,10 @@
 """The action proxy of one "container": HTTP `/init` and `/run` in front, the actionloop line protocol behind.
 
 Written to the published runtime contract (openwhisk docs/actions-new.md) and to the observed behaviour of
-actionloop proxy 1.17.1. It runs alone in its process, with `python -I -S`, so it imports the standard library only,
-and as little of it as it can: its start is part of every cold start. It serves one request at a time, on one
-connected socket (`fd:N`, given by the controller, whose end of it is also the sign of life: when it closes,
-everything here ends) or on a listening one.
+actionloop proxy 1.17.1. It runs alone in its process, with `python -I -S`, so it imports the standard
+library only, and as little of it as it can: its start is part of every cold start. It serves one request
+at a time, on one connected socket (`fd:N`, given by the controller, whose end of it is also the sign of
+life: when it closes, everything here ends) or on a listening one.
 
     proxy.py fd:N|unix:PATH|HOST:PORT  FOLDER  PYTHON  MEGABYTES
 """
@@ -40,7 +40,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Launcher:
-    """The process that runs the action: two pipes to it (stdin, file descriptor 3), and the proxy's own stdout, stderr."""
+    """The process that runs the action: two pipes to it (stdin, file descriptor 3), and the proxy's own
+    stdout, stderr."""
 
     def __init__(self, argv: list[str], environment: dict[str, str], folder: str, memory: int) -> None:
         lines_out, self._lines = os.pipe()
@@ -74,7 +75,8 @@ class Launcher:
         return True
 
     def receive(self, sign_of_life: int) -> bytes | None:
-        """One line from file descriptor 3; None when the process ended. The end of the controller ends all."""
+        """One line from file descriptor 3; None when the process ended. The end of the controller ends
+        all."""
         poll = select.poll()
         poll.register(self._results, select.POLLIN)
         if sign_of_life >= 0:
@@ -146,7 +148,8 @@ class Proxy:
         return 200, b'{"ok":true}\n'
 
     def _unpack(self, folder: str, code: str, main: str, binary: bool) -> list[str]:
-        """Write the action into its folder; returns the command that runs it. Raises ValueError for a bad archive."""
+        """Write the action into its folder; returns the command that runs it. Raises ValueError for a bad
+        archive."""
         if not binary:
             with open(f"{folder}/main__.py", "w", encoding="utf-8") as file:
                 file.write(code)
@@ -157,7 +160,8 @@ class Proxy:
 
     @staticmethod
     def _extract(folder: str, code: str) -> bool:
-        """Extract a base64 zip; True when it brings its own executable, else `__main__.py` is to be imported."""
+        """Extract a base64 zip; True when it brings its own executable, else `__main__.py` is to be
+        imported."""
         import zipfile  # here, because most actions are one file of source
 
         try:
@@ -199,7 +203,8 @@ def error(status: int, text: str) -> Answer:
 
 
 def is_answer(line: bytes) -> bool:
-    """True for a JSON object, array or null (which Go decodes into both) without NaN and Infinity (Go refuses)."""
+    """True for a JSON object, array or null (which Go decodes into both) without NaN and Infinity (Go
+    refuses)."""
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(constant)

@@ -21,7 +21,8 @@ STATUS_WORDS = tuple(_STATUS_CODES)
 
 
 class Kept(NamedTuple):
-    """A record with what lists filter by. name: `action` or `package/action` or the trigger's; start: epoch ms."""
+    """A record with what lists filter by. name: `action` or `package/action` or the trigger's; start: epoch
+    ms."""
 
     number: int
     id: str

@@ -1,4 +1,5 @@
-"""From the name in a request to what runs: the action, through packages and bindings, with its merged parameters."""
+"""From the name in a request to what runs: the action, through packages and bindings, with its merged
+parameters."""
 
 from __future__ import annotations
 

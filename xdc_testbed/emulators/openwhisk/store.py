@@ -1,7 +1,8 @@
 """Keep entities and activation records in one SQLite file, so that a killed emulator comes back with them.
 
-Entities are on disk before their request is answered (write-ahead log, synchronous FULL); records are written in
-batches behind the answers, and may lack the last half second after a kill. All access is on one thread of its own.
+Entities are on disk before their request is answered (write-ahead log, synchronous FULL); records are
+written in batches behind the answers, and may lack the last half second after a kill. All access is on one
+thread of its own.
 """
 
 from __future__ import annotations

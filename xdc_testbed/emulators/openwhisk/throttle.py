@@ -1,7 +1,7 @@
 """Limits of a namespace: requests by clock minute, and activations at once.
 
-As OpenWhisk counts: the minute is the clock's, a refused request counts too, fires and invocations are counted apart,
-and an activation is in flight until its logs are collected.
+As OpenWhisk counts: the minute is the clock's, a refused request counts too, fires and invocations are
+counted apart, and an activation is in flight until its logs are collected.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`/namespaces/{ns}/triggers` and `/rules`: event channels, and which actions they start.
 
-A fire is answered before its rules run; what they said is in the `logs` of the trigger's activation record only.
+A fire is answered before its rules run; what they said is in the `logs` of the trigger's activation record
+only.
 """
 
 from __future__ import annotations

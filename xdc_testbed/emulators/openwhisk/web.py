@@ -39,8 +39,9 @@ class Reply(NamedTuple):
     cors: bool = True
 
 
-class Refused(Exception):  # noqa: N818 - an answer rather than a fault
-    """A request that ends with an error text. routed: False for what OpenWhisk refuses before a route takes it."""
+class Refused(Exception):
+    """A request that ends with an error text. routed: False for what OpenWhisk refuses before a route takes
+    it."""
 
     def __init__(
         self, status: int, text: str, *, routed: bool = True, headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -143,11 +144,11 @@ class Request:
             raise Refused(415, messages.media_type(media.decode("latin-1")), routed=False)
 
 
-class TooLarge(Exception):  # noqa: N818 - becomes an answer
+class TooLarge(Exception):
     """The body is longer than the server reads at all: answered in plain text, and the connection closed."""
 
 
-class Gone(Exception):  # noqa: N818 - nobody is left to answer
+class Gone(Exception):
     """The client went away while it sent its body."""
 
 
