@@ -1,0 +1,146 @@
+"""Runs the suites and the demonstration on the testbed's client node, and brings their results back.
+
+They run there because every name resolves there, with the clients that users of such a node have; the same works with
+containers, instances and own machines. Progress comes as JSON lines over SSH.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xdc_testbed import endpoints
+from xdc_testbed.drivers.base import Node
+from xdc_testbed.errors import VerifyFailed, WrongUsage, XdcError
+from xdc_testbed.progress import Event, Reporter, phase
+from xdc_testbed.testbed import ssh
+from xdc_testbed.testbed.lifecycle import Testbed
+
+PYTHON = "/opt/xdc-testbed/venv/bin/python"
+ENDPOINTS = "/etc/xdc-testbed/endpoints.json"
+SUITE_DEADLINE = 1200.0
+DEMO_DEADLINE = 900.0
+
+
+@dataclass
+class Summary:
+    """Outcome of a suite. outcomes: word -> number; bad: records that make the suite fail."""
+
+    total: int = 0
+    bad: int = 0
+    ok: bool = False
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return asdict(self)
+
+
+def report_dir(testbed: Testbed, name: str) -> Path:
+    """A folder for one report; it stays after `down`."""
+    path = testbed.base / f"{testbed.name}.reports" / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def client(testbed: Testbed) -> Node:
+    """The node that users work from."""
+    for node in testbed.nodes():
+        if "client" in node.groups:
+            return node
+    raise WrongUsage(f"testbed '{testbed.name}' has no client node", remedy="give one node the group 'client' and run up")
+
+
+def interop(testbed: Testbed, folder: Path, *, cases: Sequence[str], report: Reporter) -> Summary:
+    """Run the interoperability suite; reports land in `folder`. Raises XdcError when there is no run."""
+    node = client(testbed)
+    storage = [e for e in testbed.endpoints() if e.product in ("xrootd", "xcache")]
+    ssh.put_file(node, testbed.known_hosts, ENDPOINTS, endpoints.dump(testbed.endpoints()).encode())
+    remote = f"/var/tmp/xdc-{folder.name}"  # noqa: S108 - on the node, made by root
+    summary = Summary()
+
+    def progress(line: dict[str, Any]) -> None:
+        match line.get("event"):
+            case "plan":
+                report(Event("note", f"{line['total']} questions from {line['cases']} cases to {len(storage)} endpoints"))
+            case "record":
+                record = line["record"]
+                if record["outcome"] in _BAD:
+                    report(Event("note", f"{record['outcome']}: {_name(record)}: {record.get('reason')}"))
+                elif line["done"] % 50 == 0:
+                    report(Event("step", f"{line['done']} of {line['total']}"))
+            case "end":
+                summary.ok, summary.total, summary.outcomes = bool(line["ok"]), int(line["total"]), dict(line["outcomes"])
+                summary.bad = sum(count for word, count in summary.outcomes.items() if word in _BAD)
+            case "error":
+                raise XdcError(line["message"], remedy=line.get("remedy"))
+
+    selected = [word for pattern in cases for word in ("--case", pattern)]
+    with phase(report, "interop", "interoperability suite on the client node"):
+        done = _run(testbed, node, ["xdc_testbed.interop", "--endpoints", ENDPOINTS, "--out", remote, "--title", f"testbed {testbed.name}",
+                                    "--json-progress", *selected], progress, folder, SUITE_DEADLINE)
+        if done not in (0, 1):
+            raise VerifyFailed(f"the suite ended with exit code {done}", remedy=f"see {folder / 'remote.log'}")
+        _bring_back(testbed, node, remote, folder)
+    return summary
+
+
+def demo(testbed: Testbed, folder: Path, *, preset: str, report: Reporter) -> bool:
+    """Run the pipeline with detector data; facts and corrected files land in `folder`. Returns whether all came as it had to."""
+    node = client(testbed)
+    ssh.put_file(node, testbed.known_hosts, ENDPOINTS, endpoints.dump(testbed.endpoints()).encode())
+    remote, work = f"/var/tmp/xdc-{folder.name}", f"/var/tmp/xdc-{folder.name}.work"  # noqa: S108 - on the node, made by root
+    last = ""
+
+    def progress(line: dict[str, Any]) -> None:
+        nonlocal last
+        report(Event("step" if line["phase"] == last else "note", f"{line['phase']}: {line['message']}"))
+        last = line["phase"]
+
+    with phase(report, "demo", "detector data through the testbed"):
+        done = _run(testbed, node, ["xdc_testbed.demo", "--endpoints", ENDPOINTS, "--work", work, "--out", remote, "--preset", preset, "--json-progress"],
+                    progress, folder, DEMO_DEADLINE)
+        ssh.execute(node, testbed.known_hosts, "rm", "-rf", work, timeout=60)
+        if done not in (0, 1):
+            raise VerifyFailed(f"the demonstration ended: {_last_words(folder)}", remedy=f"see {folder / 'remote.log'}")
+        _bring_back(testbed, node, remote, folder)
+    return done == 0
+
+
+_BAD = ("fail", "error", "unexpected-pass")
+
+
+def _name(record: dict[str, Any]) -> str:
+    return " ".join(str(record[key]) for key in ("case_id", "case", "name") if key in record)
+
+
+def _run(testbed: Testbed, node: Node, module: list[str], progress: Callable[[dict[str, Any]], None], folder: Path, deadline: float) -> int:
+    failure: list[XdcError] = []
+
+    def line(text: str) -> None:
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            return
+        try:
+            progress(parsed)
+        except XdcError as error:
+            failure.append(error)
+
+    done = ssh.stream(node, testbed.known_hosts, PYTHON, "-m", *module, timeout=deadline, on_line=line, log_file=folder / "remote.log")
+    if failure:
+        raise failure[0]
+    return done.returncode
+
+
+def _bring_back(testbed: Testbed, node: Node, remote: str, folder: Path) -> None:
+    ssh.fetch(node, testbed.known_hosts, remote, folder, timeout=300)
+    ssh.execute(node, testbed.known_hosts, "rm", "-rf", remote, timeout=60)
+
+
+def _last_words(folder: Path) -> str:
+    lines = (folder / "remote.log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "without a word"
