@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from xdc_testbed.errors import WrongUsage, XdcError
 
@@ -34,6 +34,7 @@ class Connection(BaseModel):
     ca_file: Path | None = None
     user: str | None = None
     password_file: Path | None = None
+    password: SecretStr | None = None
 
     def settings(self) -> dict[str, Any]:
         """The librdkafka settings of the connection. Raises WrongUsage when the password file cannot be
@@ -51,25 +52,30 @@ class Connection(BaseModel):
         }
         if self.security == "PLAINTEXT":
             return common
-        if self.user is None or self.password_file is None or self.ca_file is None:
+        if self.user is None or self.ca_file is None:
+            raise WrongUsage("kafka: SASL_SSL needs user and ca_file", remedy="add them to the configuration")
+        return {
+            **common,
+            "sasl.mechanisms": "SCRAM-SHA-512",
+            "sasl.username": self.user,
+            "sasl.password": self._password(),
+            "ssl.ca.location": str(self.ca_file),
+        }
+
+    def _password(self) -> str:
+        if self.password is not None:
+            return self.password.get_secret_value()
+        if self.password_file is None:
             raise WrongUsage(
-                "kafka: SASL_SSL needs user, password_file and ca_file",
-                remedy="add them to the configuration",
+                "kafka: no password for SASL_SSL", remedy="add password_file to the configuration"
             )
         try:
-            password = self.password_file.read_text().strip()
+            return self.password_file.read_text().strip()
         except OSError as error:
             raise WrongUsage(
                 f"kafka: password file {self.password_file}: {error.strerror}",
                 remedy="run the service as the user that may read it",
             ) from None
-        return {
-            **common,
-            "sasl.mechanisms": "SCRAM-SHA-512",
-            "sasl.username": self.user,
-            "sasl.password": password,
-            "ssl.ca.location": str(self.ca_file),
-        }
 
     def producer(self) -> dict[str, Any]:
         """Settings of a producer that loses nothing and waits for nobody: all replicas, idempotent, at
@@ -114,14 +120,17 @@ class KafkaSection(BaseModel):
     security: Literal["SASL_SSL", "PLAINTEXT"] = "SASL_SSL"
     ca_file: Path | None = None
 
-    def as_user(self, user: str | None, password_file: Path | None) -> Connection:
-        """The connection of one user."""
+    def as_user(
+        self, user: str | None, password_file: Path | None = None, *, password: SecretStr | None = None
+    ) -> Connection:
+        """The connection of one user, whose password is in a file or given."""
         return Connection(
             bootstrap=self.bootstrap,
             security=self.security,
             ca_file=self.ca_file,
             user=user,
             password_file=password_file,
+            password=password,
         )
 
 

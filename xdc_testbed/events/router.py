@@ -57,7 +57,7 @@ class RouterSection(Login):
     group: str = "router"
     instance: str = "router-1"
     guarantee: Literal["at-least-once", "exactly-once"] = "at-least-once"
-    commit_interval: float = Field(default=0.5, ge=0)
+    commit_interval: float = Field(default=2, ge=0)
     remember_days: float = Field(default=7, gt=0)
     partitions: int = Field(default=4, gt=0)
 

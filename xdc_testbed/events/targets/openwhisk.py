@@ -7,17 +7,27 @@ better later.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xdc_testbed.clients import openwhisk
+from xdc_testbed.clients.openwhisk import (
+    ActivationRecord,
+    AsyncOpenWhisk,
+    Denied,
+    OpenWhiskError,
+    PayloadTooLarge,
+    Throttled,
+    Unavailable,
+)
 from xdc_testbed.errors import WrongUsage
-from xdc_testbed.events.targets import Failed, Outcome, Succeeded, Throttled, Unavailable
+from xdc_testbed.events import targets
+from xdc_testbed.events.targets import Failed, Outcome, Succeeded
 
-if TYPE_CHECKING:
-    from xdc_testbed.clients.openwhisk import ActivationRecord
+_APPLICATION_ERROR = "application error"
+_LONGEST_REASON = 2000
 
 
 class OpenWhiskSection(BaseModel):
@@ -43,21 +53,29 @@ class OpenWhiskTarget:
                 f"openwhisk: auth file {section.auth_file}: {error.strerror}",
                 remedy="run the service as the user that may read it",
             ) from None
-        self._client = openwhisk.AsyncOpenWhisk(section.api_host, auth, section.ca_file)
+        self._client = AsyncOpenWhisk(section.api_host, auth, section.ca_file)
         self._timeout = section.timeout
 
-    async def invoke(self, action: str, parameters: dict[str, Any]) -> Outcome:
-        """Run an action to its end."""
+    async def invoke(self, action: str, parameters: dict[str, Any], /) -> Outcome:
+        """Run an action to its end. The work id goes along as request id, so that logs on both sides
+        match.
+        """
+        started = time.monotonic()
+        work_id = parameters.get("work_id")
         try:
-            record = await self._client.invoke(action, parameters, timeout=self._timeout)
-        except openwhisk.Throttled as error:
-            return Throttled(str(error))
-        except openwhisk.Unavailable as error:
-            return Unavailable(str(error))
-        except openwhisk.PayloadTooLarge as error:
-            return Failed(str(error), retry=False)
-        except openwhisk.OpenWhiskError as error:
-            return Failed(str(error), retry=True)
+            record = await self._client.invoke(action, parameters, timeout=self._timeout, request_id=work_id)
+        except Throttled as error:
+            return targets.Throttled(error.message)
+        except Unavailable as error:
+            if error.unknown and time.monotonic() - started >= self._timeout:
+                return Failed(f"no answer within {self._timeout:g} s", retry=True)
+            return targets.Unavailable(error.message)
+        except Denied as error:  # a wrong key is the platform's set-up, not this item's fault
+            return targets.Unavailable(error.message)
+        except PayloadTooLarge as error:
+            return Failed(error.message, retry=False)
+        except OpenWhiskError as error:
+            return Failed(error.message, retry=True)
         return outcome(record)
 
     async def close(self) -> None:
@@ -67,4 +85,17 @@ class OpenWhiskTarget:
 
 def outcome(record: ActivationRecord) -> Outcome:
     """What an activation record means."""
-    ...
+    result = record.result if isinstance(record.result, dict) else {"value": record.result}
+    started = record.start / 1000 if record.start else None
+    if record.success:
+        return Succeeded(result, activation_id=record.id, started=started)
+    reason, retry = _fault(record)
+    return Failed(reason, retry=retry, result=result, activation_id=record.id, started=started)
+
+
+def _fault(record: ActivationRecord) -> tuple[str, bool]:
+    """Reason and whether to retry: what an application error says about itself, else OpenWhisk's words."""
+    error = record.error
+    if record.status == _APPLICATION_ERROR and isinstance(error, dict):
+        return str(error.get("reason", error))[:_LONGEST_REASON], bool(error.get("retry", True))
+    return f"{record.status}: {error}"[:_LONGEST_REASON], True
