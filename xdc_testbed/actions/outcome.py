@@ -76,10 +76,7 @@ def as_failure(error: XdcError | OSError) -> ActionFailed:
 
 def is_full(text: str) -> bool:
     """Whether a storage's words mean that it has no space. XRootD says it in the body of a 500."""
-    return any(
-        words in text.lower()
-        for words in ("no space left", "enospc", "insufficient storage", "quota exceeded")
-    )
+    return any(words in text.lower() for words in ("no space left", "enospc", "insufficient storage", "quota exceeded"))
 
 
 def plain(value: Any) -> Any:

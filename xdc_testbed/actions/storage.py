@@ -59,7 +59,7 @@ class Storage:
         return Content(found.size, found.checksums.get("adler32", ""))
 
     def fetch(self, path: str, file: Path, expected: Content) -> Content:
-        """Download and compare with what the storage said of the file. Raises ActionFailed when they differ."""
+        """Download and compare with what the storage said. Raises ActionFailed when they differ."""
         content = self.dav.receive(path, file)
         require_same(f"{path} as downloaded", content, expected)
         return content

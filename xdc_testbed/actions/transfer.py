@@ -62,9 +62,7 @@ def _transfer(arguments: Arguments) -> Result:
 
 
 def _copy(source_url: str, target: Storage, part: str, work: Work) -> None:
-    copied = target.dav.copy_pull(
-        source_url, part, source_token=work.token(), timeout=seconds_left(_COPY_DEADLINE)
-    )
+    copied = target.dav.copy_pull(source_url, part, source_token=work.token(), timeout=seconds_left(_COPY_DEADLINE))
     if not copied.ok:
         raise _failure(copied)
 

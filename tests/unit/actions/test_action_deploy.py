@@ -1,0 +1,163 @@
+"""Deploying: everything the first time, nothing the second, and only what differs after that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xdc_testbed.actions import deploy
+from xdc_testbed.clients.openwhisk import NotFound
+from xdc_testbed.errors import WrongUsage
+
+
+class Platform:
+    """Remembers entities as OpenWhisk does."""
+
+    def __init__(self) -> None:
+        self.packages: dict[str, dict[str, Any]] = {}
+        self.actions: dict[str, dict[str, Any]] = {}
+        self.puts: list[str] = []
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def entities(self, collection: str) -> list[dict[str, Any]]:
+        return list(getattr(self, collection).values())
+
+    def put_package(self, name: str, parameters: dict[str, Any], annotations: dict[str, str]) -> None:
+        self.puts.append(name)
+        self.packages[name] = {"name": name, "parameters": parameters, "annotations": _pairs(annotations)}
+
+    def put_action(self, name: str, code: str | bytes, **more: Any) -> None:
+        self.puts.append(name)
+        self.actions[name] = {"code": code, **more, "annotations": _pairs(more["annotations"])}
+
+    def get_action(self, name: str) -> dict[str, Any]:
+        if name not in self.actions:
+            raise NotFound(f"{name} is not there")
+        return self.actions[name]
+
+    def delete(self, collection: str, name: str, *, force: bool, **_: bool) -> None:
+        assert force
+        del getattr(self, collection)[name]
+        self.actions.clear()
+
+
+def _pairs(annotations: dict[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in annotations.items()]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "auth").write_text("uuid:key\n")
+    (tmp_path / "secret").write_text("s3cr3t\n")
+    path = tmp_path / "actions.toml"
+    path.write_text(f"""
+api_host = "https://desy-functions.xdc.test:3233"
+auth_file = "{tmp_path}/auth"
+ca_file = "/etc/xdc-testbed/ca.pem"
+[token]
+issuer = "https://desy-stream.xdc.test:8444"
+client_id = "actions"
+client_secret_file = "{tmp_path}/secret"
+[endpoints]
+desy-storage = "https://desy-storage.xdc.test:8443"
+[limits.calibrate]
+memory = 640
+""")
+    return path
+
+
+@pytest.fixture
+def platform(monkeypatch: pytest.MonkeyPatch) -> Platform:
+    platform = Platform()
+    monkeypatch.setattr(deploy, "OpenWhisk", lambda *_: platform)
+    return platform
+
+
+Lines = Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Lines:
+    def run(*more: str) -> list[str]:
+        assert deploy.main(["--config", str(config), *more]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_the_second_run_changes_nothing(platform: Platform, run: Lines) -> None:
+    names = ["package xdc", "action xdc/calibrate", "action xdc/transfer", "action xdc/noop"]
+    assert run() == [*(f"changed {name}" for name in names), "changed"]
+    assert platform.puts == ["xdc", "xdc/calibrate", "xdc/transfer", "xdc/noop"]
+    assert run() == [*(f"unchanged {name}" for name in names), "unchanged"]
+    assert len(platform.puts) == 4
+
+
+def test_parameters_are_bound_and_limits_set(platform: Platform, run: Lines) -> None:
+    run()
+    assert platform.packages["xdc"]["parameters"] == {
+        "issuer": "https://desy-stream.xdc.test:8444",
+        "client_id": "actions",
+        "client_secret": "s3cr3t",
+        "ca_file": "/etc/xdc-testbed/ca.pem",
+        "endpoints": {"desy-storage": {"https": "https://desy-storage.xdc.test:8443"}},
+    }
+    assert platform.actions["xdc/calibrate"]["memory"] == 640
+    assert (platform.actions["xdc/transfer"]["main"], platform.actions["xdc/noop"]["main"]) == ("transfer", "main")
+    assert "def main" in platform.actions["xdc/noop"]["code"]
+
+
+def test_only_what_differs_is_sent(platform: Platform, run: Lines, config: Path, tmp_path: Path) -> None:
+    run()
+    platform.puts.clear()
+    (tmp_path / "secret").write_text("another")
+    assert run()[-1] == "changed"
+    assert platform.puts == ["xdc"]
+    config.write_text(config.read_text().replace("640", "700"))
+    assert run()[-1] == "changed"
+    assert platform.puts == ["xdc", "xdc/calibrate"]
+    del platform.actions["xdc/noop"]
+    run()
+    assert platform.puts == ["xdc", "xdc/calibrate", "xdc/noop"]
+
+
+def test_removing_takes_everything_away_once(platform: Platform, run: Lines) -> None:
+    run()
+    assert run("--remove") == ["changed package xdc", "changed"]
+    assert (platform.packages, platform.actions) == ({}, {})
+    assert run("--remove") == ["unchanged package xdc", "unchanged"]
+
+
+def test_secrets_are_not_said(platform: Platform, run: Lines) -> None:
+    assert not [line for line in run() if "s3cr3t" in line or "uuid" in line]
+    assert "s3cr3t" not in str(platform.packages["xdc"]["annotations"])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("memory = 640", "memry = 640"), "limits.calibrate.memry"),
+        (("[endpoints]", "[endpoint]"), "endpoints: Field required"),
+        (("[token]", "[token"), "actions.toml: "),
+    ],
+)
+def test_a_wrong_configuration_names_the_key(config: Path, change: tuple[str, str], reason: str) -> None:
+    config.write_text(config.read_text().replace(*change))
+    with pytest.raises(WrongUsage, match=r"actions\.toml") as caught:
+        deploy.DeployConfig.load(config)
+    assert reason in caught.value.message
+
+
+def test_a_missing_file_ends_with_one_line_and_exit_2(
+    platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deploy.main(["--config", str(tmp_path / "nothing.toml")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

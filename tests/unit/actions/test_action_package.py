@@ -1,0 +1,76 @@
+"""The archive: the same bytes each time, complete, and without the kit installed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from xdc_testbed.actions import package
+
+
+def test_the_archive_is_the_same_each_time_and_small() -> None:
+    first, second = package.build(), package.build()
+    assert first.code == second.code
+    assert len(first.code) < 400_000
+    with zipfile.ZipFile(io.BytesIO(first.code)) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        assert names == sorted(names)
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert "__main__.py" in names
+
+
+def test_another_process_with_another_hash_seed_builds_the_same() -> None:
+    code = "from xdc_testbed.actions import package; print(package.build().sha256)"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert told.stdout.strip() == package.build().sha256
+
+
+def test_it_holds_what_the_actions_need_and_nothing_of_the_rest() -> None:
+    modules = set(package.build().modules)
+    assert {"xdc_testbed.actions.calibrate", "xdc_testbed.calibration.pipeline", "xdc_testbed.errors"} <= modules
+    assert {name.split(".")[1] for name in modules if "." in name} == {"actions", "calibration", "clients", "errors"}
+    assert not {"xdc_testbed.actions.deploy", "xdc_testbed.actions.package"} & modules
+
+
+def test_every_action_runs_from_the_archive_alone(tmp_path: Path) -> None:
+    zipfile.ZipFile(io.BytesIO(package.build().code)).extractall(tmp_path)
+    (tmp_path / "__main__.py").rename(tmp_path / "main__.py")  # as the platform's launcher does
+    code = """
+import sys, json
+class NoKit:  # an installed kit must not help
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("xdc_testbed") and path is not None and not str(list(path)[0]).startswith(sys.argv[1]):
+            raise ImportError(name)
+sys.meta_path.insert(0, NoKit())
+sys.path.insert(0, sys.argv[1])
+import main__
+results = {name: getattr(main__, name)({}) for name in ("calibrate", "transfer")}
+import xdc_testbed
+print(json.dumps([results, xdc_testbed.__file__]))
+"""
+    told = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", code, str(tmp_path)],
+        env={},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 0, told.stderr
+    results, kit = json.loads(told.stdout)
+    assert kit.startswith(str(tmp_path))
+    for result in results.values():
+        assert result["error"] == {"reason": "the arguments have no object 'event'", "retry": False}

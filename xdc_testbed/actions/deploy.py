@@ -1,0 +1,228 @@
+"""Put the actions on an OpenWhisk: a package with bound parameters, and calibrate, transfer and noop in it.
+
+    python -m xdc_testbed.actions.deploy --config /etc/xdc-testbed/actions.toml [--remove]
+
+Says what it did line by line; the last line is `changed` or `unchanged`. A digest in the annotations tells
+what is there, so that a second run sends nothing. The configuration:
+
+    api_host = "https://desy-functions.xdc.test:3233"
+    auth_file = "/etc/xdc-testbed/openwhisk.auth"          # <uuid>:<key>
+    ca_file = "/etc/xdc-testbed/ca.pem"                    # also what the actions trust
+
+    [token]                                                # the actions' own credential
+    issuer = "https://desy-stream.xdc.test:8444"
+    client_id = "actions"
+    client_secret_file = "/etc/xdc-testbed/actions.secret"
+
+    [endpoints]                                            # storages by id
+    desy-storage = "https://desy-storage.xdc.test:8443"
+
+    [limits.calibrate]                                     # optional; memory: MB, time_limit: seconds
+    memory = 512
+    time_limit = 120
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+
+from xdc_testbed.actions import package
+from xdc_testbed.clients.openwhisk import NotFound, OpenWhisk
+from xdc_testbed.errors import WrongUsage, XdcError
+
+DIGEST = "xdc-digest"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenSection(_Section):
+    """The credential of the actions at the token issuer."""
+
+    issuer: str
+    client_id: str
+    client_secret_file: Path
+
+
+class Limits(_Section):
+    """Limits of one action. memory: MB; time_limit: seconds."""
+
+    memory: PositiveInt = 256
+    time_limit: PositiveFloat = 60.0
+
+
+class DeployConfig(_Section):
+    """The configuration file. package, kind: names on the platform."""
+
+    api_host: str
+    auth_file: Path
+    ca_file: Path
+    package: str = "xdc"
+    kind: str = "python:3.11"
+    token: TokenSection
+    endpoints: dict[str, str]
+    limits: dict[str, Limits] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> DeployConfig:
+        """Read the file. Raises WrongUsage naming the key that is wrong."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text()))
+        except OSError as error:
+            raise WrongUsage(f"{path}: {error.strerror}", remedy="the role openwhisk writes it") from error
+        except tomllib.TOMLDecodeError as error:
+            raise WrongUsage(f"{path}: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise WrongUsage(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+    def bound_parameters(self) -> dict[str, Any]:
+        """What every action of the package is given."""
+        return {
+            "issuer": self.token.issuer,
+            "client_id": self.token.client_id,
+            "client_secret": _secret(self.token.client_secret_file),
+            "ca_file": str(self.ca_file),
+            "endpoints": {name: {"https": url} for name, url in sorted(self.endpoints.items())},
+        }
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action as it should be. code: source text or a zip; main: function to call."""
+
+    name: str
+    code: str | bytes
+    main: str
+    limits: Limits
+
+    def digest(self, kind: str) -> str:
+        """Hash of everything that is sent."""
+        code = self.code if isinstance(self.code, bytes) else self.code.encode()
+        return _digest([hashlib.sha256(code).hexdigest(), self.main, kind, self.limits.model_dump()])
+
+
+DEFAULT_LIMITS = {
+    "calibrate": Limits(memory=512, time_limit=120),
+    "transfer": Limits(memory=256, time_limit=120),
+    "noop": Limits(memory=128, time_limit=10),
+}
+
+
+def actions(config: DeployConfig) -> list[Action]:
+    """The actions of the package. noop is bare source: it measures the platform, not the archive."""
+    limits = DEFAULT_LIMITS | config.limits
+    archive = package.build().code
+    noop = files("xdc_testbed.actions").joinpath("noop.py").read_text()
+    return [
+        Action("calibrate", archive, "calibrate", limits["calibrate"]),
+        Action("transfer", archive, "transfer", limits["transfer"]),
+        Action("noop", noop, "main", limits["noop"]),
+    ]
+
+
+def deploy(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, bool]]:
+    """Make the platform as it should be; gives each thing with whether it had to be changed."""
+    parameters = config.bound_parameters()
+    wanted = _digest(parameters)
+    changed = _package_digest(platform, config.package) != wanted
+    if changed:
+        platform.put_package(config.package, parameters, {DIGEST: wanted})
+    yield f"package {config.package}", changed
+    for action in actions(config):
+        name = f"{config.package}/{action.name}"
+        changed = _action_digest(platform, name) != action.digest(config.kind)
+        if changed:
+            platform.put_action(
+                name,
+                action.code,
+                kind=config.kind,
+                main=action.main,
+                annotations={DIGEST: action.digest(config.kind)},
+                time_limit=action.limits.time_limit,
+                memory=action.limits.memory,
+            )
+        yield f"action {name}", changed
+
+
+def remove(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, bool]]:
+    """Take the package with its actions away."""
+    there = _package_digest(platform, config.package) is not None
+    if there:
+        platform.delete("packages", config.package, force=True, missing_ok=True)
+    yield f"package {config.package}", there
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="xdc_testbed.actions.deploy")
+    parser.add_argument("--config", type=Path, required=True, help="configuration, TOML")
+    parser.add_argument("--remove", action="store_true", help="take the actions away")
+    given = parser.parse_args(arguments)
+    try:
+        config = DeployConfig.load(given.config)
+        any_changed = False
+        with OpenWhisk(config.api_host, _secret(config.auth_file), config.ca_file) as platform:
+            for thing, changed in (remove if given.remove else deploy)(config, platform):
+                _say(f"{_word(changed)} {thing}")
+                any_changed |= changed
+    except XdcError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"  -> {error.remedy}\n" if error.remedy else ""))
+        return error.exit_code
+    _say(_word(any_changed))
+    return 0
+
+
+def _word(changed: bool) -> str:
+    return "changed" if changed else "unchanged"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _package_digest(platform: OpenWhisk, name: str) -> str | None:
+    """The digest of a package that is there, empty for one without; None when it is not there."""
+    for entity in platform.entities("packages"):
+        if entity.get("name") == name:
+            return _annotation(entity)
+    return None
+
+
+def _action_digest(platform: OpenWhisk, name: str) -> str | None:
+    try:
+        return _annotation(platform.get_action(name))
+    except NotFound:
+        return None
+
+
+def _annotation(entity: dict[str, Any]) -> str:
+    return next((str(a["value"]) for a in entity.get("annotations", []) if a.get("key") == DIGEST), "")
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise WrongUsage(f"{path}: {error.strerror}", remedy="run as a user that may read the secrets") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

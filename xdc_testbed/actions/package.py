@@ -1,0 +1,110 @@
+"""Build the archive of the actions: one zip with `__main__.py` and those modules of the kit that it leads to.
+
+The same sources give the same bytes: entries are sorted, dated 1980 and stored uncompressed. The archive
+needs an interpreter with numpy, h5py, httpx2 and pydantic; the kit itself need not be installed there.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+KIT = "xdc_testbed"
+ENTRY = f"{KIT}.actions.entry"
+_DATE = (1980, 1, 1, 0, 0, 0)
+_MODE = 0o100644 << 16
+
+
+@dataclass(frozen=True)
+class Archive:
+    """code: the zip; modules: names of what is in it, sorted."""
+
+    code: bytes
+    modules: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.code).hexdigest()
+
+
+def build() -> Archive:
+    """The archive of the kit that is running."""
+    modules = _reached(ENTRY)
+    entries = {_entry_name(name): _source(name) for name in modules} | {"__main__.py": _source(ENTRY)}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, _DATE)
+            info.external_attr = _MODE
+            info.create_system = 3  # Unix, whatever builds it
+            archive.writestr(info, entries[name])
+    return Archive(buffer.getvalue(), tuple(sorted(modules)))
+
+
+def _reached(start: str) -> set[str]:
+    """All modules of the kit that importing `start` and calling its functions can import, with their
+    packages.
+    """
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name in found or _find(name) is None:
+            continue
+        found.add(name)
+        waiting += [parent for parent, _, _ in _parents(name)]
+        waiting += _imports(_source(name))
+    return found
+
+
+def _imports(source: bytes) -> Iterator[str]:
+    """Names in import statements, at any depth; for `from a import b` both `a` and `a.b`, which may be a
+    module.
+    """
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in names)
+
+
+def _parents(name: str) -> Iterator[tuple[str, str, str]]:
+    while "." in name:
+        parts = name.rpartition(".")
+        yield parts
+        name = parts[0]
+
+
+def _find(name: str) -> Traversable | None:
+    """The file of a module of the kit; None for anything else."""
+    package, *rest = name.split(".")
+    if package != KIT:
+        return None
+    place = files(KIT).joinpath(*rest)
+    for candidate in (
+        place.joinpath("__init__.py"),
+        files(KIT).joinpath(*rest[:-1], f"{(rest or [''])[-1]}.py"),
+    ):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _source(name: str) -> bytes:
+    file = _find(name)
+    assert file is not None  # noqa: S101  (only names that were found are read)
+    return file.read_bytes()
+
+
+def _entry_name(name: str) -> str:
+    file = _find(name)
+    path = name.replace(".", "/")
+    return f"{path}/__init__.py" if file is not None and file.name == "__init__.py" else f"{path}.py"
