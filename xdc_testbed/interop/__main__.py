@@ -62,7 +62,7 @@ class JsonVoice:
         self._say(event="record", done=self._done, total=self._total, record=record.model_dump(mode="json"))
 
     def end(self, records: Sequence[CaseRecord], files: dict[str, Path]) -> None:
-        outcomes: dict[str, JsonValue] = {outcome: number for outcome, number in count(records).items()}
+        outcomes: dict[str, JsonValue] = {str(outcome): number for outcome, number in count(records).items()}
         paths: dict[str, JsonValue] = {name: str(path) for name, path in files.items()}
         self._say(
             event="end",
@@ -143,25 +143,15 @@ def _endpoints(path: Path) -> list[Endpoint]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m xdc_testbed.interop", description="Interoperability suite"
-    )
+    parser = argparse.ArgumentParser(prog="python -m xdc_testbed.interop", description="Interoperability suite")
     parser.add_argument("--endpoints", type=Path, required=True, help="JSON list of endpoints")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for records.jsonl, junit.xml and report.html"
-    )
-    parser.add_argument(
-        "--case", action="append", default=[], metavar="GLOB", help="case ids to ask; may be repeated"
-    )
-    parser.add_argument(
-        "--json-progress", action="store_true", help="progress as JSON lines on standard output"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for records.jsonl, junit.xml and report.html")
+    parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="case ids to ask; may be repeated")
+    parser.add_argument("--json-progress", action="store_true", help="progress as JSON lines on standard output")
     parser.add_argument("--private", default="/data/interop", help="the suite's folder on every storage")
     parser.add_argument("--public", default="/pub/interop", help="the suite's folder that anybody may read")
     parser.add_argument("--workers", type=int, default=4, help="questions asked at a time")
-    parser.add_argument(
-        "--timeout", type=float, default=30.0, help="seconds for one request without progress"
-    )
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds for one request without progress")
     parser.add_argument(
         "--stranger", type=Path, nargs=2, metavar=("CERT", "KEY"), help="certificate of an unknown user"
     )

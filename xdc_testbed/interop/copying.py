@@ -43,9 +43,7 @@ def copy(
         )
     else:
         url = source if source.startswith("https://") else trial.source.url(source)
-        result = door.copy_pull(
-            url, destination, source_token=token, overwrite=overwrite, timeout=trial.left()
-        )
+        result = door.copy_pull(url, destination, source_token=token, overwrite=overwrite, timeout=trial.left())
     trial.note("status", result.status)
     trial.note("verdict", "success" if result.ok else f"failure: {result.message}"[:300])
     trial.note("markers", len(result.markers))

@@ -35,6 +35,7 @@ class Deviation(BaseModel):
     matches all.
 
     at: whose product and version count; shows: regular expression that the failure's reason must hold;
+    sometimes: the behaviour is a race, so that a pass is no surprise;
     expires: the last day on which the entry excuses anything; link: where the product's behaviour is
     written down.
     """
@@ -52,6 +53,7 @@ class Deviation(BaseModel):
     variant: Globs = ("*",)
     size: tuple[int, ...] = ()
     shows: re.Pattern[str]
+    sometimes: bool = False
     reason: str = Field(min_length=20)
     link: str = Field(min_length=5)
     expires: date
@@ -87,13 +89,12 @@ def judge(record: CaseRecord, known: Sequence[Deviation], today: date) -> CaseRe
         return record
     entries = [entry for entry in known if entry.applies(record)]
     if record.outcome == "pass":
+        entries = [entry for entry in entries if not entry.sometimes]
         if not entries:
             return record
         ids = ", ".join(entry.id for entry in entries)
         reason = f"the known deviation {ids} does not show any more: remove the entry, or narrow its version"
-        return record.model_copy(
-            update={"outcome": "unexpected-pass", "reason": reason, "deviation": entries[0].id}
-        )
+        return record.model_copy(update={"outcome": "unexpected-pass", "reason": reason, "deviation": entries[0].id})
     for entry in entries:
         if not entry.shows.search(record.reason or ""):
             continue
@@ -110,9 +111,7 @@ def load(path: Path | None = None) -> list[Deviation]:
     name = str(path) if path else "deviations.toml"
     try:
         text = (
-            path.read_text(encoding="utf-8")
-            if path
-            else files(__package__).joinpath(name).read_text(encoding="utf-8")
+            path.read_text(encoding="utf-8") if path else files(__package__).joinpath(name).read_text(encoding="utf-8")
         )
         content = tomllib.loads(text)
         entries = [Deviation.model_validate(entry) for entry in content.pop("deviation", [])]
@@ -125,9 +124,7 @@ def load(path: Path | None = None) -> list[Deviation]:
         where = ".".join(str(part) for part in first["loc"])
         raise WrongUsage(f"{name}: {where}: {first['msg']}") from error
     if content:
-        raise WrongUsage(
-            f"{name}: unknown table {next(iter(content))!r}", remedy="entries are [[deviation]] tables"
-        )
+        raise WrongUsage(f"{name}: unknown table {next(iter(content))!r}", remedy="entries are [[deviation]] tables")
     ids = [entry.id for entry in entries]
     for entry_id in ids:
         if ids.count(entry_id) > 1:

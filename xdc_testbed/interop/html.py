@@ -19,32 +19,22 @@ from xdc_testbed.interop.terminal import MARK
 
 _KINDS = {
     "real": "the product itself, as its packages are published",
-    "emulator": (
-        "a small program that speaks the product's protocol; it says nothing about the product's own defects"
-    ),
+    "emulator": ("a small program that speaks the product's protocol; it says nothing about the product's own defects"),
     "external": "a service that this testbed did not make",
 }
 
 
-def render(
-    records: Sequence[CaseRecord], known: Sequence[Deviation], questions: Mapping[str, str], title: str
-) -> str:
+def render(records: Sequence[CaseRecord], known: Sequence[Deviation], questions: Mapping[str, str], title: str) -> str:
     """The report as one HTML page without any reference to the outside.
 
     questions: explanation of each case by id; title: what was tested, e.g. the testbed's name.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
     parties = {party for r in records for party in (r.source, r.destination) if party is not None}
     shown = {r.deviation for r in records if r.outcome in ("expected-deviation", "unexpected-pass")}
     began = min((r.timings.started_at for r in records), default=0.0)
-    ended = max(
-        (r.timings.started_at + r.timings.seconds + r.timings.cleanup_seconds for r in records), default=0.0
-    )
+    ended = max((r.timings.started_at + r.timings.seconds + r.timings.cleanup_seconds for r in records), default=0.0)
     return template.render(
         title=title,
         version=__version__,
@@ -68,6 +58,4 @@ def render(
 def _subjects(matrix: Matrix) -> list[tuple[str, list[tuple[int, str]]]]:
     """Rows (number, case id) of a matrix by subject, in order."""
     numbered = [(number, row.case_id) for number, row in enumerate(matrix.rows)]
-    return [
-        (subject, list(rows)) for subject, rows in groupby(numbered, key=lambda row: row[1].partition(".")[0])
-    ]
+    return [(subject, list(rows)) for subject, rows in groupby(numbered, key=lambda row: row[1].partition(".")[0])]

@@ -68,8 +68,7 @@ def _places(case: Case, endpoints: Sequence[Endpoint]) -> Iterator[tuple[Endpoin
     destinations = [
         endpoint
         for endpoint in endpoints
-        if case.destination_needs <= capabilities.of(endpoint)
-        and capabilities.CACHE not in capabilities.of(endpoint)
+        if case.destination_needs <= capabilities.of(endpoint) and capabilities.CACHE not in capabilities.of(endpoint)
     ]
     yield from ((source, target) for source in sources for target in destinations if source.id != target.id)
 
@@ -85,23 +84,22 @@ def _cells(case: Case, source: Endpoint, destination: Endpoint | None) -> Iterat
 
 
 def _possible(cell: Cell) -> bool:
-    """Whether every endpoint speaks the protocol, the acting one knows the credential, and can act in this
-    direction.
+    """Whether every endpoint speaks the protocol, and the acting ones take the credential and can act like
+    this.
+
+    The client speaks to both ends of a pair, unless the cell has a direction: then to the active side alone.
     """
     if any(cell.protocol not in endpoint.urls for endpoint in cell.endpoints):
         return False
-    if cell.destination is None or cell.protocol == "root":
-        acting: tuple[Endpoint, ...] = cell.endpoints
-    else:
-        acting = (cell.source,) if cell.direction == "push" else (cell.destination,)
-    if cell.direction is not None:
-        needed = capabilities.TPC_PUSH if cell.direction == "push" else capabilities.TPC_PULL
-        if any(needed not in capabilities.of(endpoint) for endpoint in acting):
+    acting = cell.endpoints
+    if cell.direction is not None and cell.destination is not None:
+        acting = (cell.source if cell.direction == "push" else cell.destination,)
+        if capabilities.TPC not in capabilities.of(acting[0]):
             return False
     return all(cell.credential not in _KINDS or cell.credential in _usable(endpoint) for endpoint in acting)
 
 
-_KINDS = {capabilities.TOKEN, capabilities.X509, capabilities.MACAROON}
+_KINDS = {capabilities.TOKEN, capabilities.X509}  # which an endpoint may lack; wrong ones can always be tried
 
 
 def _usable(endpoint: Endpoint) -> set[str]:
@@ -113,6 +111,4 @@ def _usable(endpoint: Endpoint) -> set[str]:
         usable.add(capabilities.TOKEN)
     if held.certificate and held.private_key:
         usable.add(capabilities.X509)
-    if usable:
-        usable.add(capabilities.MACAROON)
     return usable & has

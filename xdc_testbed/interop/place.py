@@ -23,9 +23,7 @@ class Place:
     instead of it.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, wallet: Wallet, *, timeout: float, origin: Place | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, wallet: Wallet, *, timeout: float, origin: Place | None = None) -> None:
         self.endpoint = endpoint
         self.wallet = wallet
         self.origin = origin
@@ -48,16 +46,18 @@ class Place:
     def admin(self) -> WebDav:
         """The https door with a credential that may do everything."""
         held = self.endpoint.credentials
-        return self.webdav(
-            capabilities.TOKEN if held.issuer and held.client_secret_file else capabilities.X509
-        )
+        return self.webdav(capabilities.TOKEN if held.issuer and held.client_secret_file else capabilities.X509)
 
     def door(self, protocol: str, credential: str, folder: str = "/") -> Door:
         """The door of a protocol, opened with a credential for a folder. Raises Skip."""
         if protocol == "https":
             return HttpsDoor(self.webdav(credential, folder))
+        return self.root(credential, folder)
+
+    def root(self, credential: str, folder: str = "/") -> RootDoor:
+        """The root:// door. Raises Skip."""
         return RootDoor.open(
-            self.base(protocol),
+            self.base("root"),
             token=self.wallet.token(credential, folder),
             certificate=self.wallet.certificate(credential),
             ca_directory=self.wallet.ca_directory,
@@ -205,6 +205,8 @@ def difference(found: bytes, wanted: bytes) -> str:
     """Where two contents part, for a message."""
     if len(found) != len(wanted):
         return f"{len(found)} bytes instead of {len(wanted)}"
+    if found == wanted:
+        return "no byte"
     first = next(index for index, pair in enumerate(zip(found, wanted, strict=True)) if pair[0] != pair[1])
     return f"first at byte {first} of {len(wanted)}"
 

@@ -17,7 +17,7 @@ BAD: frozenset[Outcome] = frozenset({"fail", "unexpected-pass", "error"})
 
 MEANING: dict[Outcome, str] = {
     "pass": "the answer is right",
-    "expected-deviation": "the answer is wrong in a known way; the reason, a link and an expiry date are given",
+    "expected-deviation": "the answer is wrong in a known way, with reason, link and expiry date",
     "skipped": "the case could not be asked here; the reason is given",
     "fail": "the product answered, and the answer is wrong",
     "unexpected-pass": "a known deviation did not show: its entry has to go",
@@ -108,9 +108,7 @@ class CaseRecord(BaseModel):
     def dimensions(self) -> str:
         """Everything that tells this record from the others of its case at the same endpoints."""
         size = None if self.size is None else size_name(self.size)
-        return ", ".join(
-            part for part in (self.protocol, self.credential, self.direction, size, self.variant) if part
-        )
+        return ", ".join(part for part in (self.protocol, self.credential, self.direction, size, self.variant) if part)
 
     @property
     def name(self) -> str:

@@ -122,6 +122,4 @@ def matching(patterns: Iterable[str]) -> list[Case]:
         if not any(fnmatchcase(known.id, pattern) for known in cases):
             subjects = ", ".join(sorted({known.subject + ".*" for known in cases}))
             raise WrongUsage(f"no case matches {pattern!r}", remedy=f"try one of: {subjects}")
-    return [
-        known for known in cases if not wanted or any(fnmatchcase(known.id, pattern) for pattern in wanted)
-    ]
+    return [known for known in cases if not wanted or any(fnmatchcase(known.id, pattern) for pattern in wanted)]

@@ -93,9 +93,7 @@ def junit(records: Sequence[CaseRecord], name: str = "xdc-testbed interop") -> s
     for record in records:
         by_case.setdefault(record.case_id, []).append(record)
     for case_id, of_case in by_case.items():
-        began = datetime.fromtimestamp(min(r.timings.started_at for r in of_case), UTC).isoformat(
-            timespec="seconds"
-        )
+        began = datetime.fromtimestamp(min(r.timings.started_at for r in of_case), UTC).isoformat(timespec="seconds")
         attributes = {"name": case_id, "timestamp": began, **_totals(of_case)}
         suite = ElementTree.SubElement(root, "testsuite", attributes)
         for record in of_case:
@@ -140,9 +138,7 @@ def _totals(records: Sequence[CaseRecord]) -> dict[str, str]:
 
 def _printable(text: str) -> str:
     """Text without the characters that XML 1.0 forbids."""
-    return "".join(
-        c if c in "\t\n\r" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE else "�" for c in text
-    )
+    return "".join(c if c in "\t\n\r" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE else "�" for c in text)
 
 
 def write(records: Sequence[CaseRecord], html: str, folder: Path) -> dict[str, Path]:

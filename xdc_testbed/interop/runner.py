@@ -88,9 +88,7 @@ def run(
                 records[number] = record
                 report(record)
 
-    threads = [
-        threading.Thread(target=work, name=f"interop-{n}", daemon=True) for n in range(max(1, workers))
-    ]
+    threads = [threading.Thread(target=work, name=f"interop-{n}", daemon=True) for n in range(max(1, workers))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -180,9 +178,7 @@ def _ask(number: int, cell: Cell, places: Mapping[str, Place], ground: Ground) -
         variant=cell.variant,
         outcome=outcome,
         reason=reason,
-        timings=Timings(
-            started_at=started_at, seconds=ended - started, cleanup_seconds=time.monotonic() - ended
-        ),
+        timings=Timings(started_at=started_at, seconds=ended - started, cleanup_seconds=time.monotonic() - ended),
         evidence=dict(trial.evidence),
     )
 

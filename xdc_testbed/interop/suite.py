@@ -14,7 +14,6 @@ from pathlib import Path
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import WrongUsage, XdcError
 from xdc_testbed.interop import deviations, html, registry, report, runner
-from xdc_testbed.interop.capabilities import CACHE
 from xdc_testbed.interop.capabilities import of as capabilities_of
 from xdc_testbed.interop.credentials import Wallet
 from xdc_testbed.interop.matrix import Cell, plan
@@ -61,9 +60,7 @@ def cells(endpoints: Sequence[Endpoint], options: Options) -> list[Cell]:
     return planned
 
 
-def run(
-    endpoints: Sequence[Endpoint], planned: Sequence[Cell], options: Options, told: Told
-) -> list[CaseRecord]:
+def run(endpoints: Sequence[Endpoint], planned: Sequence[Cell], options: Options, told: Told) -> list[CaseRecord]:
     """Ask the planned cells and return the records; told gets each as it comes. Raises XdcError before the
     first one.
     """
@@ -89,13 +86,13 @@ def _places(endpoints: Sequence[Endpoint], options: Options) -> Mapping[str, Pla
     one.
     """
     places: dict[str, Place] = {}
-    for endpoint in sorted(endpoints, key=lambda one: CACHE in capabilities_of(one)):
+    for endpoint in sorted(endpoints, key=lambda one: one.origin is not None):
         has = capabilities_of(endpoint)
         if not has:
             continue
         origin = None
-        if CACHE in has:
-            origin = places.get(endpoint.origin or "")
+        if endpoint.origin is not None:
+            origin = places.get(endpoint.origin)
             if origin is None:
                 raise WrongUsage(
                     f"the cache {endpoint.id} has no known origin",

@@ -56,9 +56,7 @@ def _parts(records: Sequence[CaseRecord]) -> Iterator[RenderableType]:
 
 
 def _table(matrix: Matrix) -> Table:
-    table = Table(
-        title=matrix.title, title_justify="left", header_style="bold", row_styles=("", "dim"), pad_edge=False
-    )
+    table = Table(title=matrix.title, title_justify="left", header_style="bold", row_styles=("", "dim"), pad_edge=False)
     table.add_column("case", no_wrap=True)
     for place in matrix.places:
         table.add_column(escape(place.replace(" → ", "\n→ ")), justify="center")

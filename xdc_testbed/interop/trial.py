@@ -72,14 +72,10 @@ class Trial:
         """Bytes that are the same in every run, and differ by case and seed. size: that of the cell by
         default.
         """
-        return hashlib.shake_128(f"{self.cell.case.id}/{seed}".encode()).digest(
-            self.size if size is None else size
-        )
+        return hashlib.shake_128(f"{self.cell.case.id}/{seed}".encode()).digest(self.size if size is None else size)
 
     def door(self, folder: Folder, protocol: str | None = None, credential: str | None = None) -> Door:
         """The cell's door at a folder's endpoint, or one of another protocol or credential."""
-        door = folder.place.door(
-            protocol or self.cell.protocol, credential or self.cell.credential, folder.path
-        )
+        door = folder.place.door(protocol or self.cell.protocol, credential or self.cell.credential, folder.path)
         self.clients.add(door.client)
         return door

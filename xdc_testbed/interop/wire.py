@@ -76,9 +76,7 @@ class Wire:
         host, port = where.hostname or "", where.port or 443
         lines = {"Host": f"{host}:{port}", "Content-Length": str(announced), **self._credential()}
         head = (
-            f"PUT {quote(path, safe='/~')} HTTP/1.1\r\n"
-            + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
-            + "\r\n"
+            f"PUT {quote(path, safe='/~')} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items()) + "\r\n"
         )
         try:
             with (

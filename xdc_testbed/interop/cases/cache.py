@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError
-from xdc_testbed.interop.capabilities import CACHE, READ
+from xdc_testbed.interop.capabilities import CACHE, GET
 from xdc_testbed.interop.outcome import Wrong, require
 from xdc_testbed.interop.place import difference
 from xdc_testbed.interop.registry import KIB, MIB, case
 from xdc_testbed.interop.trial import Trial
 
-_NEEDS = (READ, CACHE)
+_NEEDS = (GET, CACHE)
 _BOTH = ("https", "root")
 
 
@@ -28,9 +28,7 @@ def read(trial: Trial) -> None:
     door = trial.door(trial.source)
     for turn in ("first", "second"):
         found = door.get(path)
-        require(
-            found == data, f"the {turn} read through the cache gives other bytes: {difference(found, data)}"
-        )
+        require(found == data, f"the {turn} read through the cache gives other bytes: {difference(found, data)}")
     told = door.size(path)
     require(told == len(data), f"the cache tells {told} bytes for {len(data)}")
 
@@ -89,9 +87,7 @@ def write(trial: Trial) -> None:
     trial.note("status", answer.status)
     require(answer.status >= 400, f"the cache takes a write: HTTP {answer.status}")
     trial.source.require_absent(path, "a write that the cache refused")
-    require(
-        answer.status in (403, 405), f"the cache refuses a write with {answer.status}, not with 403 or 405"
-    )
+    require(answer.status in (403, 405), f"the cache refuses a write with {answer.status}, not with 403 or 405")
 
 
 @case("cache.not-yet", "What was missing may come", needs=_NEEDS, protocols=_BOTH)
@@ -109,6 +105,16 @@ def not_yet(trial: Trial) -> None:
     require(door.get(path) == data, "the cache gives other bytes for a file that has come")
 
 
+@case("cache.origin-stays-writable", "Reading through the cache locks nothing", needs=_NEEDS)
+def origin_stays_writable(trial: Trial) -> None:
+    """After a read through the cache has ended, the file can be replaced at the origin at once."""
+    old, new = trial.content(MIB, "old"), trial.content(MIB, "new")
+    path = trial.source.put("replaced.bin", old)
+    found = trial.source.place.webdav(trial.cell.credential).get(path)
+    require(found == old, "the read through the cache gives other bytes")
+    trial.source.put("replaced.bin", new)
+
+
 @case("cache.changed-at-origin", "A change at the origin is seen", needs=_NEEDS)
 def changed_at_origin(trial: Trial) -> None:
     """After the file was replaced at the origin, the cache gives the new bytes, not the ones that it kept."""
@@ -116,6 +122,7 @@ def changed_at_origin(trial: Trial) -> None:
     path = trial.source.put("changed.bin", old)
     door = trial.source.place.webdav(trial.cell.credential)
     require(door.get(path) == old, "the first read through the cache gives other bytes")
+    trial.source.place.writable.admin().delete(path)
     trial.source.put("changed.bin", new)
     found = door.get(path)
     require(found != old, "the cache gives the bytes from before the change at the origin")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from xdc_testbed.clients.errors import StorageDenied, StorageError
-from xdc_testbed.clients.webdav import WebDav
-from xdc_testbed.interop.capabilities import LIST, MACAROON, PUBLIC, READ, WRITE
+from xdc_testbed.interop.capabilities import DELETE, GET, MACAROON, PUBLIC, PUT
 from xdc_testbed.interop.outcome import Wrong, require
 from xdc_testbed.interop.registry import Scope, case
 from xdc_testbed.interop.trial import Trial
@@ -24,7 +24,7 @@ NOT_AT_ALL = (
 )
 
 
-@case("denial.read", "Who may not read", needs=(READ,), protocols=("https", "root"), credentials=NOT_AT_ALL)
+@case("denial.read", "Who may not read", needs=(GET,), protocols=("https", "root"), credentials=NOT_AT_ALL)
 def read(trial: Trial) -> None:
     """Reading a private file is refused with 401 or 403."""
     path = trial.source.put("private.bin", trial.content(1000))
@@ -37,7 +37,7 @@ def read(trial: Trial) -> None:
     raise Wrong(f"{trial.cell.credential} may read a private file")
 
 
-@case("denial.stat", "Who may not ask", needs=(READ,), credentials=NOT_AT_ALL)
+@case("denial.stat", "Who may not ask", needs=(GET,), credentials=NOT_AT_ALL)
 def stat(trial: Trial) -> None:
     """Size and checksum of a private file are refused with 401 or 403."""
     path = trial.source.put("private.bin", trial.content(1000))
@@ -50,7 +50,7 @@ def stat(trial: Trial) -> None:
     raise Wrong(f"{trial.cell.credential} is told the size of a private file")
 
 
-@case("denial.list", "Who may not list", needs=(WRITE, LIST), credentials=NOT_AT_ALL)
+@case("denial.list", "Who may not list", needs=(PUT,), credentials=NOT_AT_ALL)
 def listing(trial: Trial) -> None:
     """Listing a private directory is refused with 401 or 403."""
     trial.source.put("private.bin", trial.content(10))
@@ -66,7 +66,7 @@ def listing(trial: Trial) -> None:
 @case(
     "denial.write",
     "Who may not write",
-    needs=(WRITE,),
+    needs=(PUT,),
     protocols=("https", "root"),
     credentials=(*NOT_AT_ALL, "token-read-only"),
 )
@@ -86,7 +86,7 @@ def write(trial: Trial) -> None:
 @case(
     "denial.replace",
     "Who may not replace",
-    needs=(READ, WRITE),
+    needs=(GET, PUT),
     protocols=("https", "root"),
     credentials=("anonymous", "stranger", "token-read-only", "token-create-only"),
 )
@@ -107,7 +107,7 @@ def replace(trial: Trial) -> None:
 @case(
     "denial.delete",
     "Who may not remove",
-    needs=(READ, WRITE),
+    needs=(GET, PUT, DELETE),
     protocols=("https", "root"),
     credentials=(*NOT_AT_ALL, "token-read-only", "token-create-only"),
 )
@@ -128,7 +128,7 @@ def delete(trial: Trial) -> None:
 @case(
     "denial.public",
     "The public may read and not write",
-    needs=(READ, WRITE, PUBLIC),
+    needs=(GET, PUT, PUBLIC),
     credentials=("anonymous",),
 )
 def public(trial: Trial) -> None:
@@ -155,40 +155,60 @@ def public(trial: Trial) -> None:
 
 
 @case(
-    "denial.macaroon-download-only",
-    "A macaroon for reading",
-    needs=(READ, WRITE, MACAROON),
+    "denial.macaroon",
+    "A macaroon opens one file for reading",
+    needs=(GET, PUT, MACAROON),
     credentials=("token", "x509"),
 )
-def macaroon_download_only(trial: Trial) -> None:
-    """A macaroon with `activity:DOWNLOAD` reads its file, and neither replaces nor removes it, nor makes
-    another.
-    """
+def macaroon(trial: Trial) -> None:
+    """A macaroon with `activity:DOWNLOAD` reads its file; another file beside it, and writing, are refused."""
     data = trial.content(1000)
-    path, other = trial.source.put("kept.bin", data), trial.source.file("other.bin")
-    door = _bearing(trial, trial.source.place.webdav(trial.cell.credential).macaroon(path, ["DOWNLOAD"]))
-    require(door.get(path) == data, "the macaroon reads other bytes")
-    _refused(lambda: door.put(path, b"replaced"), "the macaroon for reading replaces its file")
-    _refused(lambda: door.delete(path), "the macaroon for reading removes its file")
-    _refused(lambda: door.put(other, b"new"), "the macaroon for reading makes a new file")
+    path, other = trial.source.put("mine.bin", data), trial.source.put("other.bin", b"other")
+    bearer = trial.source.place.webdav(trial.cell.credential).macaroon(path, ["DOWNLOAD"])
+    for attempt, otherwise in (
+        (lambda door: door.get(other), "the macaroon for one file reads another one"),
+        (lambda door: door.put(path, b"replaced"), "the macaroon for reading replaces its file"),
+        (
+            lambda door: door.put(trial.source.file("new.bin"), b"new"),
+            "the macaroon for reading makes a file",
+        ),
+        (lambda door: door.delete(path), "the macaroon for reading removes its file"),
+    ):
+        with trial.source.place.webdav_with(bearer) as door:
+            _refused(partial(attempt, door), otherwise)
+    with trial.source.place.webdav_with(bearer) as door:
+        require(door.get(path) == data, "the macaroon reads other bytes")
     trial.source.require_content(path, data)
 
 
-@case("denial.macaroon-other-path", "A macaroon for one file", needs=(READ, WRITE, MACAROON))
-def macaroon_other_path(trial: Trial) -> None:
-    """A macaroon for one file does not open another one beside it."""
-    path, other = trial.source.put("mine.bin", b"mine"), trial.source.put("other.bin", b"other")
-    door = _bearing(
-        trial, trial.source.place.webdav(trial.cell.credential).macaroon(path, ["DOWNLOAD", "UPLOAD"])
-    )
-    require(door.get(path) == b"mine", "the macaroon reads other bytes")
-    _refused(lambda: door.get(other), "the macaroon for one file reads another one")
+@case(
+    "denial.kept-connection",
+    "Nothing is left of the request before",
+    needs=(GET, PUT, MACAROON),
+    credentials=("anonymous",),
+    variants=("token", "macaroon"),
+)
+def kept_connection(trial: Trial) -> None:
+    """After a request with a credential, one without on the same connection is refused."""
+    data = trial.content(1000)
+    path = trial.source.put("private.bin", data)
+    if trial.cell.variant == "token":
+        bearer = trial.source.place.wallet.scoped(f"storage.read:{trial.source.path}")
+    else:
+        bearer = trial.source.place.webdav("x509").macaroon(path, ["DOWNLOAD"])
+    connection = trial.source.place.wire("anonymous")
+    first = connection.request("GET", path, {"Authorization": f"Bearer {bearer}"})
+    require(first.body == data, f"the first request gives other bytes: HTTP {first.status}")
+    second = connection.request("GET", path)
+    connection.close()
+    trial.note("status", second.status)
+    require(second.status in (401, 403), f"a request without a credential is answered with {second.status}")
 
 
 @case(
     "denial.macaroon-growth",
     "A macaroon gives no more than its asker has",
-    needs=(READ, WRITE, MACAROON),
+    needs=(GET, PUT, MACAROON),
     credentials=("token-read-only",),
 )
 def macaroon_growth(trial: Trial) -> None:
@@ -197,63 +217,60 @@ def macaroon_growth(trial: Trial) -> None:
     path = trial.source.put("kept.bin", data)
     reader = trial.source.place.webdav(trial.cell.credential, trial.source.path)
     try:
-        macaroon = reader.macaroon(path, ["DOWNLOAD", "UPLOAD", "DELETE"])
+        bearer = reader.macaroon(path, ["DOWNLOAD", "UPLOAD", "DELETE"])
     except StorageError as refusal:
         trial.note("status", refusal.status)
         return
-    door = _bearing(trial, macaroon)
-    _refused(lambda: door.put(path, b"grown"), "a macaroon got with a token for reading writes")
-    _refused(lambda: door.delete(path), "a macaroon got with a token for reading removes")
+    with trial.source.place.webdav_with(bearer) as door:
+        _refused(lambda: door.put(path, b"grown"), "a macaroon got with a token for reading writes")
+        _refused(lambda: door.delete(path), "a macaroon got with a token for reading removes")
     trial.source.require_content(path, data)
 
 
 @case(
     "denial.macaroon-anonymous",
     "Nobody gets a macaroon",
-    needs=(READ, WRITE, MACAROON),
+    needs=(GET, PUT, MACAROON),
     credentials=("anonymous",),
 )
 def macaroon_anonymous(trial: Trial) -> None:
     """A macaroon asked for without a credential is refused, or tells nothing of a private file."""
     path = trial.source.put("private.bin", trial.content(1000))
     try:
-        macaroon = trial.source.place.webdav("anonymous").macaroon(path, ["DOWNLOAD", "READ_METADATA"])
+        bearer = trial.source.place.webdav("anonymous").macaroon(path, ["DOWNLOAD", "READ_METADATA"])
     except StorageError as refusal:
         trial.note("status", refusal.status)
         return
-    door = _bearing(trial, macaroon)
-    _refused(lambda: door.get(path), "a macaroon for nobody reads a private file")
-    _refused(lambda: door.head(path, digest=None), "a macaroon for nobody tells the size of a private file")
+    with trial.source.place.webdav_with(bearer) as door:
+        _refused(lambda: door.get(path), "a macaroon for nobody reads a private file")
+        _refused(lambda: door.head(path, digest=None), "a macaroon for nobody tells the size of a private file")
 
 
-@case("denial.macaroon-expired", "A macaroon ends", needs=(READ, WRITE, MACAROON))
+@case("denial.macaroon-expired", "A macaroon ends", needs=(GET, PUT, MACAROON), credentials=("x509",))
 def macaroon_expired(trial: Trial) -> None:
     """A macaroon that was valid for one second is refused three seconds later."""
     path = trial.source.put("private.bin", trial.content(1000))
-    macaroon = trial.source.place.webdav(trial.cell.credential).macaroon(path, ["DOWNLOAD"], "PT1S")
+    bearer = trial.source.place.webdav(trial.cell.credential).macaroon(path, ["DOWNLOAD"], "PT1S")
     threading.Event().wait(3.0)  # the clock is what is waited for
-    door = _bearing(trial, macaroon)
-    _refused(lambda: door.get(path), "a macaroon is taken after its end")
+    with trial.source.place.webdav_with(bearer) as door:
+        _refused(lambda: door.get(path), "a macaroon is taken after its end")
 
 
 @case(
     "denial.macaroon-elsewhere",
     "A macaroon is for one site",
     scope=Scope.PAIR,
-    needs=(READ, WRITE, MACAROON),
-    destination_needs=(READ, WRITE, MACAROON),
+    needs=(GET, PUT, MACAROON),
+    destination_needs=(GET, PUT, MACAROON),
+    credentials=("x509",),
 )
 def macaroon_elsewhere(trial: Trial) -> None:
     """A macaroon of the source opens nothing at the destination."""
     there = trial.destination.put("private.bin", b"private")
     trial.source.put("private.bin", b"private")
-    macaroon = trial.source.place.webdav(trial.cell.credential).macaroon(trial.source.path, ["DOWNLOAD"])
-    with trial.destination.place.webdav_with(macaroon) as door:
+    bearer = trial.source.place.webdav(trial.cell.credential).macaroon(trial.source.path, ["DOWNLOAD"])
+    with trial.destination.place.webdav_with(bearer) as door:
         _refused(lambda: door.get(there), f"a macaroon of {trial.source.id} reads at {trial.destination.id}")
-
-
-def _bearing(trial: Trial, macaroon: str) -> WebDav:
-    return trial.source.place.webdav_with(macaroon)
 
 
 def _refused(action: Callable[[], object], otherwise: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 
 from xdc_testbed.clients.digests import adler32
-from xdc_testbed.interop.capabilities import CHECKSUM, READ, WRITE
+from xdc_testbed.interop.capabilities import CHECKSUM, GET, PUT
 from xdc_testbed.interop.copying import copy, require_copied
 from xdc_testbed.interop.outcome import require
 from xdc_testbed.interop.registry import KIB, MIB, Scope, case
@@ -15,7 +16,7 @@ from xdc_testbed.interop.trial import Trial
 @case(
     "integrity.adler32",
     "Checksum of a file",
-    needs=(READ, CHECKSUM),
+    needs=(GET, CHECKSUM),
     protocols=("https", "root"),
     credentials=("token", "x509"),
     sizes=(0, 1, MIB),
@@ -29,7 +30,7 @@ def adler(trial: Trial) -> None:
     require(told == right, f"tells adler32 {told or 'nothing'} for a file with {right}")
 
 
-@case("integrity.md5", "MD5 of a file", needs=(READ, CHECKSUM))
+@case("integrity.md5", "MD5 of a file", needs=(GET, CHECKSUM))
 def md5(trial: Trial) -> None:
     """Asked with `Want-Digest: md5`, the storage tells the MD5 of the bytes (RFC 3230)."""
     data = trial.content()
@@ -42,8 +43,9 @@ def md5(trial: Trial) -> None:
 @case(
     "integrity.after-replace",
     "Checksum of a replaced file",
-    needs=(READ, WRITE, CHECKSUM),
+    needs=(GET, PUT, CHECKSUM),
     protocols=("https", "root"),
+    variants=("at once", "seconds later"),
 )
 def after_replace(trial: Trial) -> None:
     """A checksum that was kept from the old content is not told for the new one of the same size."""
@@ -53,12 +55,14 @@ def after_replace(trial: Trial) -> None:
         door.put(path, data)
         told, right = door.adler32(path), adler32(data)
         require(told == right, f"tells adler32 {told or 'nothing'} for {seed} content with {right}")
+        if trial.cell.variant == "seconds later":
+            threading.Event().wait(1.2)  # the clock is what is waited for
 
 
 @case(
     "integrity.unknown-digest",
     "An unknown checksum is not answered with another value",
-    needs=(READ, CHECKSUM),
+    needs=(GET, CHECKSUM),
 )
 def unknown_digest(trial: Trial) -> None:
     """Asked for an algorithm that does not exist, the storage serves the file, and tells no value under
@@ -77,8 +81,8 @@ def unknown_digest(trial: Trial) -> None:
     "integrity.every-door",
     "One file, one checksum",
     scope=Scope.PAIR,
-    needs=(READ, CHECKSUM),
-    destination_needs=(READ, WRITE, CHECKSUM),
+    needs=(GET, CHECKSUM),
+    destination_needs=(GET, PUT, CHECKSUM),
     directions=("pull",),
     deadline=90.0,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from xdc_testbed.clients.errors import NotFound, StorageError
-from xdc_testbed.interop.capabilities import LIST, MOVE, READ, WRITE
+from xdc_testbed.interop.capabilities import DELETE, GET, MOVE, PUT
 from xdc_testbed.interop.outcome import Wrong, require
 from xdc_testbed.interop.place import difference
 from xdc_testbed.interop.registry import case
@@ -32,7 +32,7 @@ NAMES = {
 @case(
     "namespace.name",
     "Names that need quoting",
-    needs=(READ, WRITE, LIST),
+    needs=(GET, PUT),
     protocols=("https", "root"),
     variants=NAMES,
 )
@@ -45,12 +45,12 @@ def odd_name(trial: Trial) -> None:
     found = door.get(path)
     require(found == data, f"{name!r} reads back other bytes: {difference(found, data)}")
     listed = [entry.name for entry in trial.source.place.admin().list(trial.source.path)]
-    require(listed == [name], f"{name!r} is listed as {listed}")
     door.delete(path)
     require(not trial.source.exists(path), f"{name!r} is still there after it was removed")
+    require(listed == [name], f"{name!r} is listed as {listed}")
 
 
-@case("namespace.list", "List a directory", needs=(WRITE, LIST), credentials=("token", "x509"))
+@case("namespace.list", "List a directory", needs=(PUT,), credentials=("token", "x509"))
 def listing(trial: Trial) -> None:
     """A listing holds every file with its size, every directory as one, and nothing else."""
     door = trial.source.place.webdav(trial.cell.credential)
@@ -68,7 +68,7 @@ def listing(trial: Trial) -> None:
 @case(
     "namespace.stat",
     "Size and time of a file",
-    needs=(READ,),
+    needs=(GET,),
     protocols=("https",),
     credentials=("token", "x509"),
 )
@@ -86,7 +86,7 @@ def stat(trial: Trial) -> None:
 @case(
     "namespace.missing",
     "What is not there is answered with 404",
-    needs=(READ,),
+    needs=(GET,),
     variants=("GET", "HEAD", "PROPFIND"),
 )
 def missing(trial: Trial) -> None:
@@ -102,7 +102,7 @@ def missing(trial: Trial) -> None:
 @case(
     "namespace.delete",
     "Remove a file",
-    needs=(READ, WRITE),
+    needs=(GET, PUT, DELETE),
     protocols=("https", "root"),
     credentials=("token", "x509"),
 )
@@ -124,7 +124,7 @@ def delete(trial: Trial) -> None:
     raise Wrong("a removed file can be removed again")
 
 
-@case("namespace.make-again", "A directory cannot be made twice", needs=(WRITE, LIST))
+@case("namespace.make-again", "A directory cannot be made twice", needs=(PUT,))
 def make_again(trial: Trial) -> None:
     """MKCOL of what is there is answered with 405 (RFC 4918, section 9.3.1)."""
     path = f"{trial.source.path}/inner"
@@ -135,7 +135,7 @@ def make_again(trial: Trial) -> None:
     require(answer.status == 405, f"making a directory twice is answered with {answer.status}, not 405")
 
 
-@case("namespace.move", "Rename a file", needs=(READ, WRITE, MOVE), credentials=("token", "x509"))
+@case("namespace.move", "Rename a file", needs=(GET, PUT, MOVE), credentials=("token", "x509"))
 def move(trial: Trial) -> None:
     """The content is at the new name with its checksum, and nothing is at the old one."""
     data = trial.content()
@@ -145,7 +145,7 @@ def move(trial: Trial) -> None:
     require(not trial.source.exists(old), "the old name is still there after the move")
 
 
-@case("namespace.move-onto", "Renaming does not replace when told so", needs=(READ, WRITE, MOVE))
+@case("namespace.move-onto", "Renaming does not replace when told so", needs=(GET, PUT, MOVE))
 def move_onto(trial: Trial) -> None:
     """MOVE with `Overwrite: F` onto a file is refused with 412, and both files stay (RFC 4918, section
     9.9.4).

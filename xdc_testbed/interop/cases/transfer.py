@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from xdc_testbed.interop.capabilities import READ, WRITE
+from xdc_testbed.interop.capabilities import GET, PUT, RANGE
 from xdc_testbed.interop.outcome import require
 from xdc_testbed.interop.place import difference
 from xdc_testbed.interop.registry import KIB, MIB, Scope, case
@@ -19,7 +19,7 @@ _RANGED = MIB + 70_001  # bytes: more than one block of a cache, and no multiple
 @case(
     "transfer.put-get",
     "Upload and download",
-    needs=(READ, WRITE),
+    needs=(GET, PUT),
     protocols=("https", "root"),
     credentials=("token", "x509"),
     sizes=SIZES,
@@ -35,7 +35,7 @@ def put_get(trial: Trial) -> None:
     require(told == len(data), f"tells a size of {told} bytes for {len(data)}")
 
 
-@case("transfer.new-file-status", "A new file is answered with 201", needs=(WRITE,))
+@case("transfer.new-file-status", "A new file is answered with 201", needs=(PUT,))
 def new_file_status(trial: Trial) -> None:
     """PUT of a file that was not there is answered with 201 Created (RFC 9110, section 9.3.4)."""
     path = trial.source.file("new.bin")
@@ -45,9 +45,7 @@ def new_file_status(trial: Trial) -> None:
     require(answer.status == 201, f"PUT of a new file is answered with {answer.status}, not 201")
 
 
-@case(
-    "transfer.overwrite", "Replace a file by a shorter one", needs=(READ, WRITE), protocols=("https", "root")
-)
+@case("transfer.overwrite", "Replace a file by a shorter one", needs=(GET, PUT), protocols=("https", "root"))
 def overwrite(trial: Trial) -> None:
     """Nothing of the longer, older content is left, neither in the bytes nor in the size."""
     door, path = trial.door(trial.source), trial.source.file("replaced.bin")
@@ -61,7 +59,7 @@ def overwrite(trial: Trial) -> None:
 @case(
     "transfer.parents",
     "Upload into a directory that is not there",
-    needs=(READ, WRITE),
+    needs=(GET, PUT),
     protocols=("https", "root"),
 )
 def parents(trial: Trial) -> None:
@@ -72,7 +70,7 @@ def parents(trial: Trial) -> None:
     require(door.get(path) == data, "the file in the new directory has other bytes")
 
 
-@case("transfer.concurrent-readers", "Eight readers of one file", needs=(READ,), protocols=("https",))
+@case("transfer.concurrent-readers", "Eight readers of one file", needs=(GET,), protocols=("https",))
 def concurrent_readers(trial: Trial) -> None:
     """Everyone of eight clients that read at the same time gets the same, right bytes."""
     data = trial.content(MIB)
@@ -88,8 +86,8 @@ def concurrent_readers(trial: Trial) -> None:
     "transfer.streamed",
     "Copy through the client",
     scope=Scope.PAIR,
-    needs=(READ,),
-    destination_needs=(READ, WRITE),
+    needs=(GET,),
+    destination_needs=(GET, PUT),
     protocols=("https", "root"),
     credentials=("token", "x509"),
 )
@@ -104,7 +102,7 @@ def streamed(trial: Trial) -> None:
     trial.destination.require_content(copy, data)
 
 
-@case("transfer.aborted-upload", "An upload that breaks off leaves nothing", needs=(WRITE,))
+@case("transfer.aborted-upload", "An upload that breaks off leaves nothing", needs=(PUT,))
 def aborted_upload(trial: Trial) -> None:
     """The client announces 1 MiB, sends half of it and drops the connection: no truncated file stays."""
     path = trial.source.file("broken.bin")
@@ -125,7 +123,7 @@ _RANGES: dict[str, tuple[str, slice]] = {
 }
 
 
-@case("transfer.range", "Read a part of a file", needs=(READ,), variants=_RANGES)
+@case("transfer.range", "Read a part of a file", needs=(GET, RANGE), variants=_RANGES)
 def one_range(trial: Trial) -> None:
     """One range is answered with 206, the right Content-Range and just these bytes (RFC 9110, section 14)."""
     asked, wanted = _RANGES[trial.cell.variant or ""]
@@ -144,7 +142,7 @@ def one_range(trial: Trial) -> None:
     require(told == right, f"Content-Range is {told or 'not sent'} instead of {right}")
 
 
-@case("transfer.range-beyond-end", "A range behind the end is refused", needs=(READ,))
+@case("transfer.range-beyond-end", "A range behind the end is refused", needs=(GET, RANGE))
 def range_beyond_end(trial: Trial) -> None:
     """A range that begins behind the last byte is answered with 416 (RFC 9110, section 15.5.17)."""
     path = trial.source.put("short.bin", trial.content(1000))
@@ -153,16 +151,14 @@ def range_beyond_end(trial: Trial) -> None:
     require(answer.status == 416, f"a range behind the end is answered with {answer.status}, not 416")
 
 
-@case("transfer.two-ranges", "Read two parts of a file at once", needs=(READ,))
+@case("transfer.two-ranges", "Read two parts of a file at once", needs=(GET, RANGE))
 def two_ranges(trial: Trial) -> None:
     """Two ranges come as multipart/byteranges with both parts, or as the whole file (RFC 9110, section
     14.6).
     """
     data = trial.content(10_000)
     path = trial.source.put("ranged.bin", data)
-    answer = trial.source.place.wire(trial.cell.credential).request(
-        "GET", path, {"Range": "bytes=0-99,5000-5099"}
-    )
+    answer = trial.source.place.wire(trial.cell.credential).request("GET", path, {"Range": "bytes=0-99,5000-5099"})
     trial.note("status", answer.status)
     trial.note("content-type", answer.headers.get("content-type"))
     if answer.status == 200:
