@@ -15,7 +15,8 @@ def root() -> Path:
         if (candidate / "playbooks" / "site.yml").is_file() and (candidate / "inventory" / "groups.yml").is_file():
             return candidate
     raise RequirementMissing(
-        f"the kit's playbooks are neither beside nor inside {_PACKAGE}", remedy="reinstall the package: pip install xdc-testbed"
+        f"the kit's playbooks are neither beside nor inside {_PACKAGE}",
+        remedy="reinstall the package: pip install xdc-testbed",
     )
 
 

@@ -66,7 +66,9 @@ def run(
     """
     words = tuple(str(a) for a in args)
     started = time.monotonic()
-    with _started(words, env=env, cwd=cwd, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL) as process:
+    with _started(
+        words, env=env, cwd=cwd, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL
+    ) as process:
         try:
             out, err = process.communicate(input, timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -96,7 +98,9 @@ def follow(
     errors = log_file.open("ab+") if log_file else None
     begin = errors.tell() if errors else 0
     try:
-        with _started(words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stderr=errors or subprocess.DEVNULL) as process:
+        with _started(
+            words, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stderr=errors or subprocess.DEVNULL
+        ) as process:
             timer = _Deadline(process, started + timeout)
             assert process.stdout is not None  # noqa: S101 - a pipe was asked for
             with timer:
@@ -150,12 +154,18 @@ def _started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:
         process = subprocess.Popen(
-            words, env=None if env is None else dict(env), cwd=cwd, stdin=stdin, stdout=subprocess.PIPE,
-            stderr=stderr, start_new_session=True,  # type: ignore[call-overload]
+            words,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,  # type: ignore[call-overload]
         )
     except FileNotFoundError:
         raise RequirementMissing(
-            f"{words[0]} is not installed", remedy="make setup  (installs what is missing), or see: xdc-testbed doctor"
+            f"{words[0]} is not installed",
+            remedy="make setup  (installs what is missing), or see: xdc-testbed doctor",
         ) from None
     try:
         yield process

@@ -18,7 +18,15 @@ def explain(file: File = None, profile: Profile = None, name: Name = None, outpu
     explained = described.load(file, profile=profile, name=name)
     values = described.flat(explained.description.model_dump(mode="json"))
     if output == "json":
-        print(json.dumps({key: {"value": value, "origin": explained.origins.get(key, "default")} for key, value in values.items()}, indent=1))
+        print(
+            json.dumps(
+                {
+                    key: {"value": value, "origin": explained.origins.get(key, "default")}
+                    for key, value in values.items()
+                },
+                indent=1,
+            )
+        )
         return
     for key, value in values.items():
         print(f"  {key:<34} {json.dumps(value):<40} {explained.origins.get(key, 'default')}")
@@ -29,4 +37,6 @@ def profiles() -> None:
     """The profiles that come with the kit."""
     for profile in described.profiles():
         description = described.load(profile=profile).description
-        print(f"  {profile:<10} {len(description.nodes)} nodes, {description.memory} MiB: {', '.join(description.nodes)}")
+        print(
+            f"  {profile:<10} {len(description.nodes)} nodes, {description.memory} MiB: {', '.join(description.nodes)}"
+        )

@@ -23,7 +23,10 @@ app = typer.Typer()
 
 @app.command()
 def demo(
-    whole: Annotated[bool, typer.Option("--whole", help="Also up before, the interoperability suite after, then down and its proof.")] = False,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="Also up before, the interoperability suite after, then down and its proof."),
+    ] = False,
     preset: Annotated[str, typer.Option("--preset", help="default, or tiny for a first look.")] = "default",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
     file: File = None,
@@ -54,7 +57,12 @@ def demo(
             problems += _pipeline(bed, folder, preset, report)
         if whole:
             with _clock(seconds, "interop"):
-                summary = remote.interop(bed, remote.report_dir(bed, f"interop-{run_id}") if out is None else folder / "interop", cases=[], report=report)
+                summary = remote.interop(
+                    bed,
+                    remote.report_dir(bed, f"interop-{run_id}") if out is None else folder / "interop",
+                    cases=[],
+                    report=report,
+                )
                 problems += [] if summary.ok else [f"{summary.bad} of {summary.total} interoperability results are bad"]
         with _clock(seconds, "report"), phase(report, "report", "pictures and report"):
             page, more = _judge(bed, folder, seconds)
@@ -77,7 +85,11 @@ class _clock:  # noqa: N801 - reads as a word in `with`
 
 
 def _pipeline(bed: Testbed, folder: Path, preset: str, report: Reporter) -> list[str]:
-    return [] if remote.demo(bed, folder, preset=preset, report=report) else ["some files did not become what they had to; the report names them"]
+    return (
+        []
+        if remote.demo(bed, folder, preset=preset, report=report)
+        else ["some files did not become what they had to; the report names them"]
+    )
 
 
 def _judge(bed: Testbed, folder: Path, seconds: dict[str, float]) -> tuple[Path, list[str]]:
@@ -86,14 +98,17 @@ def _judge(bed: Testbed, folder: Path, seconds: dict[str, float]) -> tuple[Path,
 
     verdict = judge(folder)
     page = write_report(verdict, folder, phases=seconds)
-    return page, [f"{check.title}: {check.found}" for check in verdict.checks if not check.ok]
+    return page, [f"{check.title}: {check.said}" for check in verdict.checks if not check.ok]
 
 
 def _end(page: Path, seconds: dict[str, float], problems: list[str], output: str, whole: bool) -> None:
     if output == "json":
         print(json.dumps({"report": str(page), "seconds": seconds, "ok": not problems, "problems": problems}))
     else:
-        print("  ".join(f"{name} {value:.1f} s" for name, value in seconds.items()) + f"  total {sum(seconds.values()):.1f} s")
+        print(
+            "  ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+            + f"  total {sum(seconds.values()):.1f} s"
+        )
         if whole and not problems:
             print("nothing of the testbed is left on this machine")
         print(f"report: {page}")

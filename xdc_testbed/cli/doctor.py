@@ -27,6 +27,9 @@ def doctor(file: File = None, profile: Profile = None, output: Output = "text", 
             mark = "ok     " if finding.ok else "MISSING" if finding.level == "requirement" else "advice "
             print(f"  {mark} {finding.what:<18} {finding.found}")
             if not finding.ok:
-                print(f"          needed: {finding.needed}" + (f"\n          -> {finding.remedy}" if finding.remedy else ""))
+                print(
+                    f"          needed: {finding.needed}"
+                    + (f"\n          -> {finding.remedy}" if finding.remedy else "")
+                )
     if any(not finding.ok and finding.level == "requirement" for finding in found):
         raise typer.Exit(3)

@@ -18,7 +18,9 @@ app = typer.Typer()
 def down(
     name: Name = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    testbed_id: Annotated[str | None, typer.Option("--id", help="Exact testbed id, when neither name nor state is left.")] = None,
+    testbed_id: Annotated[
+        str | None, typer.Option("--id", help="Exact testbed id, when neither name nor state is left.")
+    ] = None,
     output: Output = "text",
     state_dir: StateDir = None,
 ) -> None:
@@ -28,11 +30,19 @@ def down(
     if not yes:
         for resource in resources:
             print(f"  remove {resource.kind} {resource.name}")
-        if typer.prompt(f"Type '{bed.name}' to remove {len(resources)} things of testbed {', '.join(ids) or '(no id)'}", default="") != bed.name:
+        if (
+            typer.prompt(
+                f"Type '{bed.name}' to remove {len(resources)} things of testbed {', '.join(ids) or '(no id)'}",
+                default="",
+            )
+            != bed.name
+        ):
             raise WrongUsage("not removed: the name was not typed", remedy="give --yes to remove without asking")
     with reporting(output=output) as report:
         removed = bed.down(report, testbed_id=testbed_id)
     if output == "json":
         print(json.dumps({"name": bed.name, "ids": ids, "removed": [r.__dict__ for r in removed], "left": []}))
     else:
-        print(f"testbed '{bed.name}' is gone: {len(removed)} things removed; no container, volume, network, bridge, firewall rule or process of {', '.join(ids) or 'it'} is left")
+        print(
+            f"testbed '{bed.name}' is gone: {len(removed)} things removed; no container, volume, network, bridge, firewall rule or process of {', '.join(ids) or 'it'} is left"
+        )

@@ -15,15 +15,23 @@ from xdc_testbed.faults.model import How, Order, Status
 from xdc_testbed.testbed import ssh
 from xdc_testbed.testbed.lifecycle import Testbed
 
-app = typer.Typer(no_args_is_help=True, help="Delay, partition, stop or fill disks on a node or between sites; list and undo.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Delay, partition, stop or fill disks on a node or between sites; list and undo.",
+)
 
 Place = Annotated[str, typer.Argument(help="A node or a site.")]
 Other = Annotated[str | None, typer.Argument(help="The other node or site; all others when left away.")]
 
 
 @app.command()
-def delay(place: Place, other: Other = None, ms: Annotated[float, typer.Option("--ms", help="Added to each round trip, milliseconds.")] = 25.0,
-          name: Name = None, state_dir: StateDir = None) -> None:
+def delay(
+    place: Place,
+    other: Other = None,
+    ms: Annotated[float, typer.Option("--ms", help="Added to each round trip, milliseconds.")] = 25.0,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
     """Delay packets between two places: netem where the kernel has it, a user-space queue otherwise."""
     bed = testbed(name, state_dir)
     _apply(bed, commands.delay(bed.nodes(), place, other, milliseconds=ms))
@@ -37,10 +45,16 @@ def partition(place: Place, other: Other = None, name: Name = None, state_dir: S
 
 
 @app.command()
-def stop(node: Place, units: Annotated[list[str], typer.Argument(help="Units such as kafka or event-router.")],
-         kill: Annotated[bool, typer.Option("--kill", help="SIGKILL and keep it down, instead of a clean stop.")] = False,
-         freeze: Annotated[bool, typer.Option("--freeze", help="SIGSTOP: the process is there and answers nothing.")] = False,
-         name: Name = None, state_dir: StateDir = None) -> None:
+def stop(
+    node: Place,
+    units: Annotated[list[str], typer.Argument(help="Units such as kafka or event-router.")],
+    kill: Annotated[bool, typer.Option("--kill", help="SIGKILL and keep it down, instead of a clean stop.")] = False,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="SIGSTOP: the process is there and answers nothing.")
+    ] = False,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
     """Stop services of a node until the fault is cleared."""
     bed = testbed(name, state_dir)
     how = How.KILL if kill else How.FREEZE if freeze else How.STOP
@@ -48,9 +62,13 @@ def stop(node: Place, units: Annotated[list[str], typer.Argument(help="Units suc
 
 
 @app.command("disk-full")
-def disk_full(node: Place, path: Annotated[str, typer.Argument(help="Folder on the node, such as /var/lib/xrootd/data.")],
-              leave_kib: Annotated[int, typer.Option("--leave-kib", min=0, help="What may still be written.")] = 64,
-              name: Name = None, state_dir: StateDir = None) -> None:
+def disk_full(
+    node: Place,
+    path: Annotated[str, typer.Argument(help="Folder on the node, such as /var/lib/xrootd/data.")],
+    leave_kib: Annotated[int, typer.Option("--leave-kib", min=0, help="What may still be written.")] = 64,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
     """Make writes below a folder fail with ENOSPC; the controller's own disk is never filled."""
     bed = testbed(name, state_dir)
     _apply(bed, commands.disk_full(bed.nodes(), node, path, leave_kib=leave_kib))
@@ -64,8 +82,12 @@ def listing(output: Output = "text", name: Name = None, state_dir: StateDir = No
 
 
 @app.command()
-def clear(fault_id: Annotated[str | None, typer.Argument(help="One fault; all when left away.")] = None,
-          output: Output = "text", name: Name = None, state_dir: StateDir = None) -> None:
+def clear(
+    fault_id: Annotated[str | None, typer.Argument(help="One fault; all when left away.")] = None,
+    output: Output = "text",
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
     """Undo one fault, or all."""
     bed = testbed(name, state_dir)
     _show(_run(bed, commands.clear(bed.nodes(), fault_id)), output)
@@ -78,7 +100,14 @@ def _apply(bed: Testbed, orders: list[Order]) -> None:
 def _run(bed: Testbed, todo: Iterable[commands.NodeCommand]) -> list[tuple[str, Status]]:
     answers: list[tuple[str, Status]] = []
     for command in todo:
-        done = ssh.execute(bed.node(command.node), bed.known_hosts, *command.argv, timeout=60, check=False, input=command.stdin or None)
+        done = ssh.execute(
+            bed.node(command.node),
+            bed.known_hosts,
+            *command.argv,
+            timeout=60,
+            check=False,
+            input=command.stdin or None,
+        )
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
             raise XdcError(f"{command.node}: {said[0]}", remedy=said[1] if len(said) > 1 else None)
@@ -91,6 +120,8 @@ def _show(answers: list[tuple[str, Status]], output: str) -> None:
         print(json.dumps([{"node": node, **status.model_dump(mode="json")} for node, status in answers], indent=1))
         return
     for node, status in answers:
-        print(f"  {node:<16} {status.id}  {status.text} ({status.method}, {status.outcome if status.in_force or status.outcome == 'cleared' else 'not in force'})")
+        print(
+            f"  {node:<16} {status.id}  {status.text} ({status.method}, {status.outcome if status.in_force or status.outcome == 'cleared' else 'not in force'})"
+        )
     if not answers:
         print("  no fault")

@@ -26,12 +26,25 @@ def logs(
     bed = testbed(name, state_dir)
     known = groups()
     units = known[service].units if service in known else (service,)
-    nodes = [n for n in bed.nodes() if (node is None or n.name == node) and (service not in known or service in n.groups)]
+    nodes = [
+        n for n in bed.nodes() if (node is None or n.name == node) and (service not in known or service in n.groups)
+    ]
     if not nodes or not units:
         services = sorted({group for n in bed.nodes() for group in n.groups})
         raise WrongUsage(f"no node runs '{service}'", remedy=f"services: {', '.join(services)}")
     for one in nodes:
         selected = [word for unit in units for word in ("-u", unit)]
-        done = ssh.execute(one, bed.known_hosts, "journalctl", "--no-pager", "-o", "short-iso", "-n", str(lines), *selected, timeout=30)
+        done = ssh.execute(
+            one,
+            bed.known_hosts,
+            "journalctl",
+            "--no-pager",
+            "-o",
+            "short-iso",
+            "-n",
+            str(lines),
+            *selected,
+            timeout=30,
+        )
         print(f"== {one.name}: {', '.join(units)}")
         print(done.text)

@@ -10,10 +10,17 @@ import typer
 from xdc_testbed.testbed.lifecycle import Testbed
 from xdc_testbed.testbed.state import base_dir, names
 
-Name = Annotated[str | None, typer.Option("--name", "-n", help="Name of the testbed; the only one there is when left away.")]
-StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of all testbeds' states. [env: XDC_STATE_DIR]")]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", "-n", help="Name of the testbed; the only one there is when left away."),
+]
+StateDir = Annotated[
+    Path | None, typer.Option("--state-dir", help="Folder of all testbeds' states. [env: XDC_STATE_DIR]")
+]
 File = Annotated[Path | None, typer.Option("--file", "-f", help="Description; ./testbed.toml when there is one.")]
-Profile = Annotated[str | None, typer.Option("--profile", "-p", help="Profile that the description builds on: demo, minimal.")]
+Profile = Annotated[
+    str | None, typer.Option("--profile", "-p", help="Profile that the description builds on: demo, minimal.")
+]
 Output = Annotated[str, typer.Option("--output", "-o", help="text, or json for programs.")]
 
 

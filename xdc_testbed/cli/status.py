@@ -18,7 +18,10 @@ app = typer.Typer()
 @app.command()
 def status(
     name: Name = None,
-    everything: Annotated[bool, typer.Option("--all", help="List every testbed of this machine, also those without a state folder.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="List every testbed of this machine, also those without a state folder."),
+    ] = False,
     output: Output = "text",
     state_dir: StateDir = None,
 ) -> None:
@@ -33,11 +36,17 @@ def status(
     units = bed.units()
     endpoints = bed.endpoints()
     if output == "json":
-        print(json.dumps({
-            "name": bed.name, "id": bed.require().id,
-            "nodes": [node.to_json() | {"units": units[node.name]} for node in nodes],
-            "endpoints": [endpoint.model_dump(mode="json") for endpoint in endpoints],
-        }, indent=1))
+        print(
+            json.dumps(
+                {
+                    "name": bed.name,
+                    "id": bed.require().id,
+                    "nodes": [node.to_json() | {"units": units[node.name]} for node in nodes],
+                    "endpoints": [endpoint.model_dump(mode="json") for endpoint in endpoints],
+                },
+                indent=1,
+            )
+        )
     else:
         print(f"testbed '{bed.name}' ({bed.require().id})")
         for node in nodes:
@@ -54,12 +63,16 @@ def _line(endpoint: Endpoint) -> str:
 
 
 def _list(found: dict[str, str], with_state: list[str], output: str) -> None:
-    rows: list[dict[str, Any]] = [{"id": one, "name": name, "state": name in with_state} for one, name in sorted(found.items())]
+    rows: list[dict[str, Any]] = [
+        {"id": one, "name": name, "state": name in with_state} for one, name in sorted(found.items())
+    ]
     rows += [{"id": "", "name": name, "state": True} for name in with_state if name not in found.values()]
     if output == "json":
         print(json.dumps(rows))
         return
     for row in rows:
-        print(f"  {row['name'] or '(unknown)':<20} {row['id'] or '(nothing running)':<14} {'' if row['state'] else 'no state folder: remove with down --id'}")
+        print(
+            f"  {row['name'] or '(unknown)':<20} {row['id'] or '(nothing running)':<14} {'' if row['state'] else 'no state folder: remove with down --id'}"
+        )
     if not rows:
         print("  no testbed on this machine")

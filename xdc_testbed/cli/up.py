@@ -24,7 +24,9 @@ def up(
     file: File = None,
     profile: Profile = None,
     name: Name = None,
-    converge: Annotated[bool, typer.Option("--converge", help="Run every phase again, also when nothing has changed.")] = False,
+    converge: Annotated[
+        bool, typer.Option("--converge", help="Run every phase again, also when nothing has changed.")
+    ] = False,
     output: Output = "text",
     state_dir: StateDir = None,
 ) -> None:
@@ -46,12 +48,25 @@ def _record(testbed: Testbed, run_id: str) -> Path:
 def show(testbed: Testbed, result: UpResult, seconds: float, output: str) -> None:
     """Print what there is now."""
     if output == "json":
-        print(json.dumps({
-            "name": testbed.name, "changed": result.changed, "skipped": result.skipped, "seconds": {**result.seconds, "total": seconds},
-            "endpoints": [endpoint.model_dump(mode="json", exclude={"credentials"}) for endpoint in result.endpoints],
-        }))
+        print(
+            json.dumps(
+                {
+                    "name": testbed.name,
+                    "changed": result.changed,
+                    "skipped": result.skipped,
+                    "seconds": {**result.seconds, "total": seconds},
+                    "endpoints": [
+                        endpoint.model_dump(mode="json", exclude={"credentials"}) for endpoint in result.endpoints
+                    ],
+                }
+            )
+        )
         return
     for endpoint in result.endpoints:
-        print(f"  {endpoint.id:<28} {endpoint.product} {endpoint.version} ({endpoint.kind})  {' '.join(endpoint.urls.values())}")
+        print(
+            f"  {endpoint.id:<28} {endpoint.product} {endpoint.version} ({endpoint.kind})  {' '.join(endpoint.urls.values())}"
+        )
     changed = sum(result.changed.values())
-    print(f"testbed '{testbed.name}' is up: {len(result.nodes)} nodes, changed = {changed} on {len(result.changed)} hosts, {seconds:.1f} s")
+    print(
+        f"testbed '{testbed.name}' is up: {len(result.nodes)} nodes, changed = {changed} on {len(result.changed)} hosts, {seconds:.1f} s"
+    )

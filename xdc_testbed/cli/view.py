@@ -105,12 +105,19 @@ class _Live:
     def __call__(self, event: Event) -> None:
         match event.kind:
             case "phase-start":
-                self._phase, self._started, self._task, self._count = f"{event.phase}: {event.text}", time.monotonic(), "", 0
+                self._phase, self._started, self._task, self._count = (
+                    f"{event.phase}: {event.text}",
+                    time.monotonic(),
+                    "",
+                    0,
+                )
                 self._hosts = {}
             case "phase-end":
                 style = "green" if event.status == "ok" else "red"
                 mark = _MARKS.get(event.status or "ok", "?")
-                self._console.print(Text(f"{mark} {self._phase or event.phase}  {event.seconds or 0:.1f} s", style=style))
+                self._console.print(
+                    Text(f"{mark} {self._phase or event.phase}  {event.seconds or 0:.1f} s", style=style)
+                )
                 self._phase = ""
             case "phase-skip":
                 self._console.print(Text(f"- {event.phase}: {event.text}", style="dim"))

@@ -25,7 +25,7 @@ from xdc_testbed.errors import RequirementMissing, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter
 
 LABEL = "org.xdc.testbed"
-POOL = ipaddress.ip_network("10.89.64.0/18")
+POOL = ipaddress.IPv4Network("10.89.64.0/18")
 """Where testbeds take their /24 from; as a whole unreachable outside them, so that no test traffic leaves this machine."""
 
 SITE_BLOCK = 32
@@ -82,7 +82,14 @@ class Containers:
             for future in [pool.submit(job) for job in work]:
                 future.result()
         for change in changes:
-            report(Event("step", f"node {change.name}: {change.action}", host=change.name, status="ok" if change.action == "keep" else "changed"))
+            report(
+                Event(
+                    "step",
+                    f"node {change.name}: {change.action}",
+                    host=change.name,
+                    status="ok" if change.action == "keep" else "changed",
+                )
+            )
         return self.nodes(request)
 
     def nodes(self, request: Request) -> list[Node]:
@@ -94,14 +101,24 @@ class Containers:
             if container is None:
                 continue
             ports = {int(p["container_port"]): int(p["host_port"]) for p in container.get("Ports") or []}
-            nodes.append(Node(
-                name=wanted.name, site=wanted.site, groups=wanted.groups, fqdn=f"{wanted.name}.{request.domain}",
-                address=str(self._addresses(request)[wanted.name]), ssh_address="127.0.0.1", ssh_port=ports[22], ssh_user="root",
-                key_file=str(request.state_dir / "keys" / "id_ed25519"),
-                host_key=_public(request.state_dir / "keys" / "hosts" / f"{wanted.name}.pub"),
-                driver=self.name, resource_id=container["Id"], published={str(k): v for k, v in ports.items() if k != 22},
-                installed=request.installed,
-            ))
+            nodes.append(
+                Node(
+                    name=wanted.name,
+                    site=wanted.site,
+                    groups=wanted.groups,
+                    fqdn=f"{wanted.name}.{request.domain}",
+                    address=str(self._addresses(request)[wanted.name]),
+                    ssh_address="127.0.0.1",
+                    ssh_port=ports[22],
+                    ssh_user="root",
+                    key_file=str(request.state_dir / "keys" / "id_ed25519"),
+                    host_key=_public(request.state_dir / "keys" / "hosts" / f"{wanted.name}.pub"),
+                    driver=self.name,
+                    resource_id=container["Id"],
+                    published={str(k): v for k, v in ports.items() if k != 22},
+                    installed=request.installed,
+                )
+            )
         return nodes
 
     def diagnose(self, request: Request, node: str) -> Diagnosis:
@@ -130,7 +147,12 @@ class Containers:
 
     def destroy(self, testbed_id: str, report: Reporter) -> None:
         """Two passes over everything of exactly this id: containers with their anonymous volumes, volumes, network."""
-        subnets = [s["subnet"] for n in self._networks() if n.get("labels", {}).get(LABEL) == testbed_id for s in n.get("subnets", [])]
+        subnets = [
+            s["subnet"]
+            for n in self._networks()
+            if n.get("labels", {}).get(LABEL) == testbed_id
+            for s in n.get("subnets", [])
+        ]
         for attempt in (1, 2):
             found = self.resources(testbed_id)
             if not found:
@@ -183,8 +205,19 @@ class Containers:
         taken = [ipaddress.ip_network(s["subnet"]) for n in self._networks() for s in n.get("subnets") or []]
         subnet = self._choose_subnet(request.testbed_id, taken)
         self.engine.run(
-            "network", "create", "--driver", "bridge", "--subnet", str(subnet), "--label", f"{LABEL}={request.testbed_id}",
-            "--label", f"{LABEL}.name={request.testbed_name}", *self.engine.bridge_option(self._bridge(request.testbed_id)), name, timeout=60,
+            "network",
+            "create",
+            "--driver",
+            "bridge",
+            "--subnet",
+            str(subnet),
+            "--label",
+            f"{LABEL}={request.testbed_id}",
+            "--label",
+            f"{LABEL}.name={request.testbed_name}",
+            *self.engine.bridge_option(self._bridge(request.testbed_id)),
+            name,
+            timeout=60,
         )
         self._keep_route()
 
@@ -195,12 +228,15 @@ class Containers:
             except ValueError as error:
                 raise WrongUsage(f"podman.subnet: {error}", remedy="give a /24 such as 10.89.77.0/24") from None
             if any(wanted.overlaps(other) for other in taken):
-                raise WrongUsage(f"podman.subnet {wanted} is already in use by another network", remedy="choose another /24, or 'auto'")
+                raise WrongUsage(
+                    f"podman.subnet {wanted} is already in use by another network",
+                    remedy="choose another /24, or 'auto'",
+                )
             return wanted
         blocks = list(POOL.subnets(new_prefix=24))
         start = int(hashlib.sha256(testbed_id.encode()).hexdigest(), 16) % len(blocks)
         for block in blocks[start:] + blocks[:start]:
-            if not any(block.overlaps(other) for other in taken) and isinstance(block, ipaddress.IPv4Network):
+            if not any(block.overlaps(other) for other in taken):
                 return block
         raise XdcError(f"every /24 of {POOL} is taken by a testbed", remedy="remove a testbed: xdc-testbed down")
 
@@ -226,7 +262,11 @@ class Containers:
             run(["ip", "route", "replace", "unreachable", str(POOL)], timeout=10, check=False)
 
     def _forget_route(self) -> None:
-        if os.geteuid() == 0 and shutil.which("ip") and not any(LABEL in (n.get("labels") or {}) for n in self._networks()):
+        if (
+            os.geteuid() == 0
+            and shutil.which("ip")
+            and not any(LABEL in (n.get("labels") or {}) for n in self._networks())
+        ):
             from xdc_testbed.processes import run
 
             run(["ip", "route", "del", "unreachable", str(POOL)], timeout=10, check=False)
@@ -248,8 +288,16 @@ class Containers:
     @staticmethod
     def _config_hash(request: Request, node: NodeRequest) -> str:
         """What a running container cannot change; groups are not in it, since roles follow them."""
-        made_from = [node.name, node.site, node.memory, node.cpus, list(node.publish), request.image, request.domain,
-                     _public(request.state_dir / "keys" / "id_ed25519.pub")]
+        made_from = [
+            node.name,
+            node.site,
+            node.memory,
+            node.cpus,
+            list(node.publish),
+            request.image,
+            request.domain,
+            _public(request.state_dir / "keys" / "id_ed25519.pub"),
+        ]
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
     def _run_node(self, request: Request, node: NodeRequest) -> None:
@@ -259,11 +307,25 @@ class Containers:
         ports = _free_ports(1 + len(node.publish))
         publish = [f"127.0.0.1:{ours}:{theirs}" for ours, theirs in zip(ports, (22, *node.publish), strict=True)]
         self.engine.run_node(
-            name=self._container(request, node), hostname=f"{node.name}.{request.domain}", network=f"xdc-{request.testbed_id}",
-            address=str(address), mac=mac, memory_mib=node.memory, cpus=node.cpus, image=request.image, publish=publish,
-            labels={LABEL: request.testbed_id, f"{LABEL}.name": request.testbed_name, f"{LABEL}.node": node.name,
-                    f"{LABEL}.config": self._config_hash(request, node)},
-            mounts={keys / "id_ed25519.pub": "/root/.ssh/authorized_keys", keys / "hosts" / node.name: "/etc/ssh/ssh_host_ed25519_key"},
+            name=self._container(request, node),
+            hostname=f"{node.name}.{request.domain}",
+            network=f"xdc-{request.testbed_id}",
+            address=str(address),
+            mac=mac,
+            memory_mib=node.memory,
+            cpus=node.cpus,
+            image=request.image,
+            publish=publish,
+            labels={
+                LABEL: request.testbed_id,
+                f"{LABEL}.name": request.testbed_name,
+                f"{LABEL}.node": node.name,
+                f"{LABEL}.config": self._config_hash(request, node),
+            },
+            mounts={
+                keys / "id_ed25519.pub": "/root/.ssh/authorized_keys",
+                keys / "hosts" / node.name: "/etc/ssh/ssh_host_ed25519_key",
+            },
         )
 
     def _start_node(self, request: Request, name: str) -> None:
@@ -274,7 +336,10 @@ def addresses(subnet: ipaddress.IPv4Network, nodes: tuple[NodeRequest, ...]) -> 
     """Give each node its address: sites are blocks of SITE_BLOCK addresses, in order of first appearance."""
     sites = list(dict.fromkeys(node.site for node in nodes))
     if (len(sites) + 1) * SITE_BLOCK > subnet.num_addresses:
-        raise WrongUsage(f"{len(sites)} sites do not fit into {subnet}", remedy=f"at most {subnet.num_addresses // SITE_BLOCK - 1} sites")
+        raise WrongUsage(
+            f"{len(sites)} sites do not fit into {subnet}",
+            remedy=f"at most {subnet.num_addresses // SITE_BLOCK - 1} sites",
+        )
     used = dict.fromkeys(sites, 0)
     result: dict[str, ipaddress.IPv4Address] = {}
     for node in nodes:

@@ -35,7 +35,9 @@ class Engine:
         """Take the wanted engine, or with `auto` podman before docker. Raises RequirementMissing."""
         for kind in ("podman", "docker") if wanted == "auto" else (wanted,):
             executable = shutil.which(kind)
-            if executable and (kind == "podman" or Path("/var/run/docker.sock").exists() or os.environ.get("DOCKER_HOST")):
+            if executable and (
+                kind == "podman" or Path("/var/run/docker.sock").exists() or os.environ.get("DOCKER_HOST")
+            ):
                 environment = dict(os.environ)
                 if kind == "podman":
                     conf = state_dir / "containers.conf"
@@ -79,19 +81,73 @@ class Engine:
         """How the engine is told the bridge's name, so that its removal can be proven. podman 4.3 does not take one."""
         return ["--opt", f"com.docker.network.bridge.name={name}"] if self.kind == "docker" else []
 
-    def run_node(self, *, name: str, hostname: str, network: str, address: str, mac: str, memory_mib: int, cpus: float, image: str,
-                 publish: Sequence[str], labels: Mapping[str, str], mounts: Mapping[Path, str]) -> None:
+    def run_node(
+        self,
+        *,
+        name: str,
+        hostname: str,
+        network: str,
+        address: str,
+        mac: str,
+        memory_mib: int,
+        cpus: float,
+        image: str,
+        publish: Sequence[str],
+        labels: Mapping[str, str],
+        mounts: Mapping[Path, str],
+    ) -> None:
         """Start one systemd container with a static address and MAC."""
-        self.run(*node_arguments(
-            self.kind, name=name, hostname=hostname, network=network, address=address, mac=mac, memory_mib=memory_mib, cpus=cpus,
-            image=image, publish=publish, labels=labels, mounts=mounts), timeout=120)
+        self.run(
+            *node_arguments(
+                self.kind,
+                name=name,
+                hostname=hostname,
+                network=network,
+                address=address,
+                mac=mac,
+                memory_mib=memory_mib,
+                cpus=cpus,
+                image=image,
+                publish=publish,
+                labels=labels,
+                mounts=mounts,
+            ),
+            timeout=120,
+        )
 
 
-def node_arguments(kind: str, *, name: str, hostname: str, network: str, address: str, mac: str, memory_mib: int, cpus: float, image: str,
-                   publish: Sequence[str], labels: Mapping[str, str], mounts: Mapping[Path, str]) -> list[str]:
+def node_arguments(
+    kind: str,
+    *,
+    name: str,
+    hostname: str,
+    network: str,
+    address: str,
+    mac: str,
+    memory_mib: int,
+    cpus: float,
+    image: str,
+    publish: Sequence[str],
+    labels: Mapping[str, str],
+    mounts: Mapping[Path, str],
+) -> list[str]:
     """The arguments of `run` for one node, by engine; pure, so that both forms are unit-tested."""
-    args = ["run", "-d", "--name", name, "--hostname", hostname, "--memory", f"{memory_mib}m", "--cpus", f"{cpus:g}",
-            "--shm-size", "64m", "--stop-signal", "SIGRTMIN+3"]
+    args = [
+        "run",
+        "-d",
+        "--name",
+        name,
+        "--hostname",
+        hostname,
+        "--memory",
+        f"{memory_mib}m",
+        "--cpus",
+        f"{cpus:g}",
+        "--shm-size",
+        "64m",
+        "--stop-signal",
+        "SIGRTMIN+3",
+    ]
     for capability in CAPABILITIES.split(","):
         args += ["--cap-add", capability]
     for key, value in labels.items():
@@ -103,8 +159,27 @@ def node_arguments(kind: str, *, name: str, hostname: str, network: str, address
     if kind == "podman":
         args += ["--systemd=always", "--network", f"{network}:ip={address},mac={mac}", "--no-hosts"]
     else:
-        args += ["--network", network, "--ip", address, "--mac-address", mac, "--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw",
-                 "--security-opt", "seccomp=unconfined", "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "-e", "container=docker"]  # noqa: S108
+        args += [
+            "--network",
+            network,
+            "--ip",
+            address,
+            "--mac-address",
+            mac,
+            "--cgroupns=host",
+            "-v",
+            "/sys/fs/cgroup:/sys/fs/cgroup:rw",
+            "--security-opt",
+            "seccomp=unconfined",
+            "--tmpfs",
+            "/run",
+            "--tmpfs",
+            "/run/lock",
+            "--tmpfs",
+            "/tmp",
+            "-e",
+            "container=docker",
+        ]  # noqa: S108
     return [*args, image, "/sbin/init"]
 
 
@@ -141,16 +216,26 @@ def _controllers_in_unified_of_hybrid() -> bool:
 
 
 def _netavark() -> bool:
-    return any(Path(folder, "netavark").exists() for folder in ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman"))
+    return any(
+        Path(folder, "netavark").exists()
+        for folder in ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
+    )
 
 
 def docker_container(raw: Mapping[str, Any]) -> dict[str, Any]:
     """docker's `inspect` in the form of podman's `ps --format json`."""
     ports = [
         {"container_port": int(inside.split("/")[0]), "host_port": int(binding["HostPort"])}
-        for inside, bindings in (raw["NetworkSettings"].get("Ports") or {}).items() for binding in bindings or []
+        for inside, bindings in (raw["NetworkSettings"].get("Ports") or {}).items()
+        for binding in bindings or []
     ]
-    return {"Id": raw["Id"], "Names": [raw["Name"].lstrip("/")], "State": raw["State"]["Status"], "Labels": raw["Config"].get("Labels") or {}, "Ports": ports}
+    return {
+        "Id": raw["Id"],
+        "Names": [raw["Name"].lstrip("/")],
+        "State": raw["State"]["Status"],
+        "Labels": raw["Config"].get("Labels") or {},
+        "Ports": ports,
+    }
 
 
 def docker_network(raw: Mapping[str, Any]) -> dict[str, Any]:

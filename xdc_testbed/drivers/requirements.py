@@ -17,7 +17,9 @@ DISK_GIB = 6
 def findings(engine: Engine, *, memory_mib: int, nodes: int) -> list[Finding]:
     """Engine, rights, cgroups, memory and disk. memory_mib and nodes: what is still to be created."""
     version = engine.run("--version", timeout=20, check=False).text
-    result = [Finding("container engine", bool(version), version or "does not answer", needed="podman >= 4.3 or docker")]
+    result = [
+        Finding("container engine", bool(version), version or "does not answer", needed="podman >= 4.3 or docker")
+    ]
     result.append(_rights(engine))
     if engine.kind == "podman":
         for tool in ("runc", "crun"):
@@ -25,15 +27,40 @@ def findings(engine: Engine, *, memory_mib: int, nodes: int) -> list[Finding]:
                 result.append(Finding("OCI runtime", True, tool))
                 break
         else:
-            result.append(Finding("OCI runtime", False, "none", needed="runc or crun", remedy="sudo apt-get install runc"))
+            result.append(
+                Finding("OCI runtime", False, "none", needed="runc or crun", remedy="sudo apt-get install runc")
+            )
     free = available_memory_mib()
     need = memory_mib * 6 // 10 if nodes else 0  # limits, not reservations; measured use of the demo is about half
-    result.append(Finding("memory", free >= need, f"{free} MiB available", needed=f"{need} MiB for {nodes} more nodes",
-                          remedy="end other programs, or lower memory in testbed.toml"))
+    result.append(
+        Finding(
+            "memory",
+            free >= need,
+            f"{free} MiB available",
+            needed=f"{need} MiB for {nodes} more nodes",
+            remedy="end other programs, or lower memory in testbed.toml",
+        )
+    )
     disk = free_disk_gib(engine)
-    result.append(Finding("disk", disk >= DISK_GIB or not nodes, f"{disk:.0f} GiB free", needed=f"{DISK_GIB} GiB", remedy="free space where the engine keeps images"))
+    result.append(
+        Finding(
+            "disk",
+            disk >= DISK_GIB or not nodes,
+            f"{disk:.0f} GiB free",
+            needed=f"{DISK_GIB} GiB",
+            remedy="free space where the engine keeps images",
+        )
+    )
     netem = _netem()
-    result.append(Finding("netem", netem, "in the kernel" if netem else "not in the kernel", needed="for exact delays; otherwise a user-space queue delays packets", level="advice"))
+    result.append(
+        Finding(
+            "netem",
+            netem,
+            "in the kernel" if netem else "not in the kernel",
+            needed="for exact delays; otherwise a user-space queue delays packets",
+            level="advice",
+        )
+    )
     return result
 
 
@@ -43,7 +70,10 @@ def available_memory_mib() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) // 1024
-    for limit, usage in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, usage in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         try:
             ceiling = (Path("/sys/fs/cgroup") / limit).read_text().strip()
             if ceiling.isdigit() and int(ceiling) < 1 << 60:
@@ -68,11 +98,21 @@ def _rights(engine: Engine) -> Finding:
     if os.geteuid() == 0:
         return Finding("rights", True, "root")
     if engine.kind == "docker":
-        return Finding("rights", os.access("/var/run/docker.sock", os.W_OK), "docker socket", needed="write access to the docker socket", remedy="add yourself to the group docker")
+        return Finding(
+            "rights",
+            os.access("/var/run/docker.sock", os.W_OK),
+            "docker socket",
+            needed="write access to the docker socket",
+            remedy="add yourself to the group docker",
+        )
     delegated = _delegated_cgroup()
-    return Finding("rights", delegated, "rootless, cgroups delegated" if delegated else "rootless, cgroups not delegated",
-                   needed="root, sudo, or a delegated cgroup (systemd user session on cgroup v2)",
-                   remedy="run with sudo, or log in with a systemd user session")
+    return Finding(
+        "rights",
+        delegated,
+        "rootless, cgroups delegated" if delegated else "rootless, cgroups not delegated",
+        needed="root, sudo, or a delegated cgroup (systemd user session on cgroup v2)",
+        remedy="run with sudo, or log in with a systemd user session",
+    )
 
 
 def _delegated_cgroup() -> bool:

@@ -42,11 +42,22 @@ class PlaybookFailed(XdcError):
     """A playbook did not do what it should on some host."""
 
     def __init__(self, outcome: Outcome, message: str, log_file: Path) -> None:
-        super().__init__(message, remedy=f"full output: {log_file}; mend the cause and run the same command again, it resumes")
+        super().__init__(
+            message,
+            remedy=f"full output: {log_file}; mend the cause and run the same command again, it resumes",
+        )
         self.outcome = outcome
 
 
-def arguments(playbook: Path, inventory: Path, *, extra_vars: Sequence[Path], check: bool, tags: str | None, limit: str | None) -> list[str]:
+def arguments(
+    playbook: Path,
+    inventory: Path,
+    *,
+    extra_vars: Sequence[Path],
+    check: bool,
+    tags: str | None,
+    limit: str | None,
+) -> list[str]:
     """The command line of one run; pure."""
     args = [sys.executable, "-m", "ansible", "playbook", str(playbook), "-i", str(inventory)]
     for path in extra_vars:
@@ -72,6 +83,9 @@ def environment(state_dir: Path, *, strategy: str, forks: int) -> dict[str, str]
         "ANSIBLE_CALLBACK_PLUGINS": str(_PLUGINS / "callback"),
         "ANSIBLE_STDOUT_CALLBACK": "xdc_events",
         "ANSIBLE_FORKS": str(forks),
+        "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
         "ANSIBLE_STRATEGY": strategy,
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(local / "cp"),
         "PYTHONUNBUFFERED": "1",
@@ -80,8 +94,13 @@ def environment(state_dir: Path, *, strategy: str, forks: int) -> dict[str, str]
     if strategy.startswith("mitogen"):
         found = importlib.util.find_spec("ansible_mitogen")
         if found is None or not found.submodule_search_locations:
-            raise RequirementMissing("mitogen is not installed", remedy="pip install 'xdc-testbed[provision]', or set strategy = \"linear\" in testbed.toml")
-        settings["ANSIBLE_STRATEGY_PLUGINS"] = str(Path(next(iter(found.submodule_search_locations))) / "plugins" / "strategy")
+            raise RequirementMissing(
+                "mitogen is not installed",
+                remedy="pip install 'xdc-testbed[provision]', or set strategy = \"linear\" in testbed.toml",
+            )
+        settings["ANSIBLE_STRATEGY_PLUGINS"] = str(
+            Path(next(iter(found.submodule_search_locations))) / "plugins" / "strategy"
+        )
     return kept | settings
 
 
@@ -120,19 +139,27 @@ def run_playbook(
 
         done = follow(
             arguments(playbook, inventory, extra_vars=extra_vars, check=check, tags=None, limit=limit),
-            timeout=timeout, on_line=line, env=environment(state_dir, strategy=strategy, forks=16), cwd=content.root(), log_file=log_file,
+            timeout=timeout,
+            on_line=line,
+            env=environment(state_dir, strategy=strategy, forks=16),
+            cwd=content.root(),
+            log_file=log_file,
         )
     outcome.seconds = time.monotonic() - started
     if outcome.failures:
         host, task, message = outcome.failures[0]
         raise PlaybookFailed(outcome, f"{host}: '{task}' failed: {_first_lines(message)}", log_file)
     if outcome.unmatched:
-        raise PlaybookFailed(outcome, f"play '{outcome.unmatched[0]}' matched no host though the group has members", log_file)
+        raise PlaybookFailed(
+            outcome, f"play '{outcome.unmatched[0]}' matched no host though the group has members", log_file
+        )
     missing = set(expected.get("all", ())) - outcome.hosts if limit is None else set()
     if done.returncode != 0 or not outcome.hosts:
         raise PlaybookFailed(outcome, f"playbook {name} ended with {done.returncode}: {done.reason}", log_file)
     if missing:
-        raise VerifyFailed(f"playbook {name} did nothing on {', '.join(sorted(missing))}", remedy=f"full output: {log_file}")
+        raise VerifyFailed(
+            f"playbook {name} did nothing on {', '.join(sorted(missing))}", remedy=f"full output: {log_file}"
+        )
     return outcome
 
 
@@ -183,5 +210,14 @@ class _Reader:
             self._outcome.failures.append((event["host"], event["task"], event.get("message") or status))
         if status == "changed":
             self._outcome.diffs.append((event["host"], f"{event['role']}: {event['task']}"))
-        self._report(Event("task-result", event["task"], phase=self._phase, host=event["host"], status=status,
-                           seconds=event.get("seconds"), detail=event.get("message")))
+        self._report(
+            Event(
+                "task-result",
+                event["task"],
+                phase=self._phase,
+                host=event["host"],
+                status=status,
+                seconds=event.get("seconds"),
+                detail=event.get("message"),
+            )
+        )

@@ -126,11 +126,18 @@ def load(
     Raises WrongUsage with one line that names the culprit and the nearest right word.
     """
     file_layer, file_origin = _file_layer(file)
-    variables = {key: environ[f"XDC_{key.upper()}"] for key in ("name", "profile", "driver") if f"XDC_{key.upper()}" in environ}
-    flags = {key: value for key, value in (("name", name), ("profile", profile), ("driver", driver)) if value is not None}
+    variables = {
+        key: environ[f"XDC_{key.upper()}"] for key in ("name", "profile", "driver") if f"XDC_{key.upper()}" in environ
+    }
+    flags = {
+        key: value for key, value in (("name", name), ("profile", profile), ("driver", driver)) if value is not None
+    }
     chosen = str(flags.get("profile") or variables.get("profile") or file_layer.get("profile") or "demo")
     if chosen not in profiles():
-        raise WrongUsage(f"unknown profile '{chosen}'{_nearest(chosen, profiles())}", remedy=f"profiles: {', '.join(profiles())}")
+        raise WrongUsage(
+            f"unknown profile '{chosen}'{_nearest(chosen, profiles())}",
+            remedy=f"profiles: {', '.join(profiles())}",
+        )
     profile_layer = _read_toml(content.root() / "inventory" / "profiles" / f"{chosen}.toml")
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("default", {"name": chosen, "profile": chosen}),
@@ -147,7 +154,10 @@ def load(
     try:
         description = Description.model_validate(merged)
     except ValidationError as error:
-        raise WrongUsage(_first_fault(error, merged), remedy="see: xdc-testbed config explain, or docs/reference/description.md") from None
+        raise WrongUsage(
+            _first_fault(error),
+            remedy="see: xdc-testbed config explain, or docs/reference/description.md",
+        ) from None
     _check_groups(description)
     _check_vars(description)
     return Explained(description, {key: origins.get(key, "default") for key, _ in _flat(description.model_dump())})
@@ -164,7 +174,10 @@ def _file_layer(file: Path | None) -> tuple[dict[str, Any], str]:
             return {}, "file"
         file = DEFAULT_FILE
     if not file.is_file():
-        raise WrongUsage(f"no such description file: {file}", remedy="give an existing file with -f, or leave -f away to take a profile")
+        raise WrongUsage(
+            f"no such description file: {file}",
+            remedy="give an existing file with -f, or leave -f away to take a profile",
+        )
     return _read_toml(file), str(file)
 
 
@@ -193,7 +206,9 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 def _label(value: str, what: str) -> str:
     if not _LABEL.fullmatch(value):
-        raise ValueError(f"'{value}' is not a {what}: small letters, digits and hyphens, at most 40, beginning with a letter")
+        raise ValueError(
+            f"'{value}' is not a {what}: small letters, digits and hyphens, at most 40, beginning with a letter"
+        )
     return value
 
 
@@ -202,7 +217,7 @@ def _nearest(word: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _first_fault(error: ValidationError, merged: Mapping[str, Any]) -> str:
+def _first_fault(error: ValidationError) -> str:
     """One line for the first fault: the dotted key, what is wrong, and the nearest right key."""
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])
@@ -225,7 +240,10 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
 
 def _check_groups(description: Description) -> None:
     if not description.nodes:
-        raise WrongUsage("the description has no nodes", remedy="take a profile, or add [nodes.<name>] with site and groups")
+        raise WrongUsage(
+            "the description has no nodes",
+            remedy="take a profile, or add [nodes.<name>] with site and groups",
+        )
     known = groups()
     for name, node in description.nodes.items():
         for group in node.groups:
@@ -242,7 +260,10 @@ def _check_vars(description: Description) -> None:
     known = role_variables()
     for key in description.vars:
         if key not in known:
-            raise WrongUsage(f"unknown key 'vars.{key}'{_nearest(key, known)}", remedy="see docs/reference/roles.md for every variable")
+            raise WrongUsage(
+                f"unknown key 'vars.{key}'{_nearest(key, known)}",
+                remedy="see docs/reference/roles.md for every variable",
+            )
 
 
 def role_variables() -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import tempfile
 import time
@@ -62,8 +61,16 @@ def node_tag() -> str:
     """Name of the node image: changes with the base, the roles' install stage, versions, and the kit's requirements."""
     root = content.root()
     parts = [base_tag(), *kit.requirements()]
-    for path in sorted([*root.glob("roles/*/tasks/install*.yml"), *root.glob("roles/*/vars/*.yml"), *root.glob("roles/*/defaults/*.yml"),
-                        *root.glob("roles/*/files/**/*"), *root.glob("inventory/*versions.yml"), root / "playbooks" / "image.yml"]):
+    for path in sorted(
+        [
+            *root.glob("roles/*/tasks/install*.yml"),
+            *root.glob("roles/*/vars/*.yml"),
+            *root.glob("roles/*/defaults/*.yml"),
+            *root.glob("roles/*/files/**/*"),
+            *root.glob("inventory/*versions.yml"),
+            root / "playbooks" / "image.yml",
+        ]
+    ):
         if path.is_file():
             parts += [str(path.relative_to(root)), path.read_text()]
     return f"{_REPOSITORY}/node:{_digest(parts)}"
@@ -74,7 +81,9 @@ def exists(engine: Engine, tag: str) -> bool:
     return engine.run("image", "inspect", tag, timeout=60, check=False).returncode == 0
 
 
-def ensure(description: Description, engine: Engine, *, state_base: Path, report: Reporter, rebuild: bool = False) -> str:
+def ensure(
+    description: Description, engine: Engine, *, state_base: Path, report: Reporter, rebuild: bool = False
+) -> str:
     """Build what is missing of base and node image. Returns the node image's name."""
     tag = node_tag()
     if not rebuild and exists(engine, tag):
@@ -93,8 +102,14 @@ def ensure(description: Description, engine: Engine, *, state_base: Path, report
 def prune(engine: Engine) -> list[str]:
     """Remove images of earlier hashes that no container uses. Returns the names removed."""
     keep = {base_tag(), node_tag()}
-    listed = engine.run("images", "--filter", f"reference={_REPOSITORY}/*", "--format", "{{.Repository}}:{{.Tag}}", timeout=60).text.split()
-    return [name for name in listed if name not in keep and engine.run("rmi", name, timeout=120, check=False).returncode == 0]
+    listed = engine.run(
+        "images", "--filter", f"reference={_REPOSITORY}/*", "--format", "{{.Repository}}:{{.Tag}}", timeout=60
+    ).text.split()
+    return [
+        name
+        for name in listed
+        if name not in keep and engine.run("rmi", name, timeout=120, check=False).returncode == 0
+    ]
 
 
 def _digest(parts: Iterable[str]) -> str:
@@ -128,10 +143,20 @@ def _bootstrap(engine: Engine, workspace: Path) -> str:
     if not tar.is_file():
         partial = tar.with_suffix(f".{os.getpid()}.part")
         run(
-            ["mmdebstrap", "--variant=minbase", "--format=tar", f"--include={','.join(node_packages())}",
-             "--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Retries \"3\"",
-             "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-             "--dpkgopt=path-exclude=/usr/share/locale/*", _RELEASE, partial],
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                "--format=tar",
+                f"--include={','.join(node_packages())}",
+                '--aptopt=Acquire::Languages "none"',
+                '--aptopt=APT::Install-Recommends "false"',
+                '--aptopt=Acquire::Retries "3"',
+                "--dpkgopt=path-exclude=/usr/share/doc/*",
+                "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+                "--dpkgopt=path-exclude=/usr/share/locale/*",
+                _RELEASE,
+                partial,
+            ],
             timeout=1200,
         )
         partial.replace(tar)
@@ -144,9 +169,15 @@ def _bake(description: Description, engine: Engine, workspace: Path, tag: str, r
     """Boot one node from the base, run the roles' install stage in it as in any node, and commit it."""
     bake_id = f"b{uuid.uuid4().hex[:9]}"
     wanted = tuple(name for name, group in groups().items() if not group.always)
-    request = Request(testbed_id=bake_id, testbed_name="image", domain=description.domain,
-                      nodes=(NodeRequest("image", "build", wanted, memory=3072, cpus=float(os.cpu_count() or 2)),),
-                      state_dir=workspace, image=base_tag(), installed=False)
+    request = Request(
+        testbed_id=bake_id,
+        testbed_name="image",
+        domain=description.domain,
+        nodes=(NodeRequest("image", "build", wanted, memory=3072, cpus=float(os.cpu_count() or 2)),),
+        state_dir=workspace,
+        image=base_tag(),
+        installed=False,
+    )
     ensure_ssh_key(workspace / "keys" / "id_ed25519", "xdc-testbed image")
     ensure_ssh_key(workspace / "keys" / "hosts" / "image", "xdc-testbed image")
     driver = Containers(engine=engine.kind, subnet=description.podman.subnet, state_dir=workspace)
@@ -155,20 +186,53 @@ def _bake(description: Description, engine: Engine, workspace: Path, tag: str, r
     try:
         nodes = driver.create(request, report)
         known_hosts = workspace / "known_hosts"
-        rendered = inventory.render(description, nodes, testbed_id=bake_id, known_hosts=known_hosts, pki=workspace / "pki",
-                                    extra=install_variables(description) | {"testbed_image_groups": list(groups())})
+        rendered = inventory.render(
+            description,
+            nodes,
+            testbed_id=bake_id,
+            known_hosts=known_hosts,
+            pki=workspace / "pki",
+            extra=install_variables(description) | {"testbed_image_groups": list(groups())},
+        )
         path = inventory.write(workspace, rendered, nodes)
         if failed := ssh.wait_ready(nodes, known_hosts, deadline=60):
             raise XdcError(f"the image's node did not come up: {failed['image']}", remedy=f"see {logs}")
-        ansible.run_playbook("image", inventory=path, state_dir=workspace, log_dir=logs, extra_vars=[], expected={"all": ["image"]},
-                             report=report, phase="image-node", strategy=description.strategy, timeout=1500)
+        ansible.run_playbook(
+            "image",
+            inventory=path,
+            state_dir=workspace,
+            log_dir=logs,
+            extra_vars=[],
+            expected={"all": ["image"]},
+            report=report,
+            phase="image-node",
+            strategy=description.strategy,
+            timeout=1500,
+        )
         container = f"xdc-{bake_id}-image"
-        ssh.execute(nodes[0], known_hosts, "sh", "-c",
-                    "apt-get clean; rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/* /root/.cache /root/.ansible /var/log/journal/* /etc/machine-id; : > /etc/machine-id; "
-                    "touch -d 2000-01-01 /var/lib/apt/periodic/update-success-stamp; sync", timeout=60)
+        ssh.execute(
+            nodes[0],
+            known_hosts,
+            "sh",
+            "-c",
+            "apt-get clean; rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/* /root/.cache /root/.ansible /var/log/journal/* /etc/machine-id; : > /etc/machine-id; "
+            "touch -d 2000-01-01 /var/lib/apt/periodic/update-success-stamp; sync",
+            timeout=60,
+        )
         engine.run("stop", "-t", "10", container, timeout=60)
         options = ["--pause=false"] if engine.kind == "podman" else []
-        engine.run("commit", "-q", *options, "--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL SIGRTMIN+3", container, tag, timeout=600)
+        engine.run(
+            "commit",
+            "-q",
+            *options,
+            "--change",
+            'CMD ["/sbin/init"]',
+            "--change",
+            "STOPSIGNAL SIGRTMIN+3",
+            container,
+            tag,
+            timeout=600,
+        )
     finally:
         driver.destroy(bake_id, report)
 
@@ -187,4 +251,9 @@ def require(engine: Engine, tag: str) -> None:
 
 def describe(engine: Engine) -> dict[str, object]:
     """Names of base and node image, and whether they are built."""
-    return json.loads(json.dumps({"base": base_tag(), "base_built": exists(engine, base_tag()), "node": node_tag(), "node_built": exists(engine, node_tag())}))
+    return {
+        "base": base_tag(),
+        "base_built": exists(engine, base_tag()),
+        "node": node_tag(),
+        "node_built": exists(engine, node_tag()),
+    }

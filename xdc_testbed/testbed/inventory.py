@@ -13,11 +13,26 @@ from xdc_testbed.drivers.base import Node
 from xdc_testbed.testbed.description import Description, groups, service_variables
 from xdc_testbed.testbed.state import write_private
 
-_PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_PIP_SETTINGS = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
 
 
 def render(
-    description: Description, nodes: Sequence[Node], *, testbed_id: str, known_hosts: Path, pki: Path, extra: Mapping[str, Any],
+    description: Description,
+    nodes: Sequence[Node],
+    *,
+    testbed_id: str,
+    known_hosts: Path,
+    pki: Path,
+    extra: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The inventory as a mapping: hosts with connection and site, every known group (empty ones too), variables of all."""
     hosts = {
@@ -38,9 +53,9 @@ def render(
     children: dict[str, Any] = {}
     for name, group in groups().items():
         members = [n.name for n in nodes if group.always or name in n.groups]
-        children[name] = {"hosts": dict.fromkeys(members, {})}
+        children[name] = {"hosts": {member: {} for member in members}}
     for site in dict.fromkeys(n.site for n in nodes):
-        children[f"site_{site.replace('-', '_')}"] = {"hosts": dict.fromkeys((n.name for n in nodes if n.site == site), {})}
+        children[f"site_{site.replace('-', '_')}"] = {"hosts": {n.name: {} for n in nodes if n.site == site}}
     common = {
         **service_variables(),
         "ansible_ssh_common_args": ssh_options(known_hosts),
@@ -49,7 +64,8 @@ def render(
         "testbed_domain": description.domain,
         "testbed_pki_dir": str(pki),
         "testbed_nodes": [
-            {"name": n.name, "fqdn": n.fqdn, "site": n.site, "address": n.address, "groups": list(n.groups)} for n in nodes
+            {"name": n.name, "fqdn": n.fqdn, "site": n.site, "address": n.address, "groups": list(n.groups)}
+            for n in nodes
         ],
         "testbed_pip_environment": {key: os.environ[key] for key in _PIP_SETTINGS if key in os.environ},
         **extra,
@@ -60,10 +76,24 @@ def render(
 
 def ssh_options(known_hosts: Path) -> str:
     """Options with which every SSH connection of the kit is made: our keys only, our host keys only."""
-    return shlex.join([
-        "-o", f"UserKnownHostsFile={known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes",
-        "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR",
-    ])
+    return shlex.join(
+        [
+            "-o",
+            f"UserKnownHostsFile={known_hosts}",
+            "-o",
+            "GlobalKnownHostsFile=/dev/null",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=10",
+            "-o",
+            "LogLevel=ERROR",
+        ]
+    )
 
 
 def write(folder: Path, inventory: Mapping[str, Any], nodes: Sequence[Node]) -> Path:

@@ -23,7 +23,10 @@ def archive(folder: Path) -> tuple[Path, str]:
     The same sources give the same bytes. The controller's content (_content) and plugins stay out.
     """
     buffer = io.BytesIO()
-    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed, tarfile.open(fileobj=packed, mode="w") as bundle:
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w") as bundle,
+    ):
         for path in sorted(_PACKAGE.rglob("*")):
             relative = path.relative_to(_PACKAGE.parent)
             if path.is_dir() or "__pycache__" in relative.parts or relative.parts[1] in ("_content", "ansible_plugins"):

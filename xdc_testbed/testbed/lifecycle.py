@@ -55,7 +55,9 @@ class Testbed:
 
     # -- up -------------------------------------------------------------------------------------------------------------
 
-    def up(self, explained: Explained, report: Reporter, *, converge: bool = False, run_id: str | None = None) -> UpResult:
+    def up(
+        self, explained: Explained, report: Reporter, *, converge: bool = False, run_id: str | None = None
+    ) -> UpResult:
         """Create, configure and verify; resumes after any interruption; a second run changes nothing.
 
         converge: run every phase again even when its inputs are unchanged. Raises XdcError subclasses.
@@ -64,7 +66,10 @@ class Testbed:
         with self.folder.locked("up"):
             state = self.folder.open(description.driver)
             if state.driver != description.driver:
-                raise WrongUsage(f"testbed '{self.name}' was made with driver {state.driver}", remedy=f"xdc-testbed down --name {self.name}, then up again")
+                raise WrongUsage(
+                    f"testbed '{self.name}' was made with driver {state.driver}",
+                    remedy=f"xdc-testbed down --name {self.name}, then up again",
+                )
             state.description = description.model_dump(mode="json")
             self.folder.write(state)
             run = _Run(self, description, state, report, run_id or time.strftime("%Y%m%dT%H%M%S"), converge)
@@ -85,7 +90,11 @@ class Testbed:
     def driver(self, description: Description | None = None) -> Containers:
         """The driver for this testbed's machines."""
         options = description.podman if description else Description().podman
-        return Containers(engine=options.engine, subnet=options.subnet, state_dir=self.folder.path if self.folder.exists else None)
+        return Containers(
+            engine=options.engine,
+            subnet=options.subnet,
+            state_dir=self.folder.path if self.folder.exists else None,
+        )
 
     def nodes(self) -> list[Node]:
         """The nodes as recorded by the last `up`."""
@@ -95,7 +104,10 @@ class Testbed:
         """One node by name. Raises WrongUsage that lists the names."""
         nodes = {node.name: node for node in self.nodes()}
         if name not in nodes:
-            raise WrongUsage(f"no node '{name}' in testbed '{self.name}'", remedy=f"nodes: {', '.join(nodes) or 'none yet'}")
+            raise WrongUsage(
+                f"no node '{name}' in testbed '{self.name}'",
+                remedy=f"nodes: {', '.join(nodes) or 'none yet'}",
+            )
         return nodes[name]
 
     @property
@@ -105,7 +117,7 @@ class Testbed:
 
     def endpoints(self) -> list[Endpoint]:
         """What the testbed offers to clients."""
-        return endpoints.of_testbed(self.nodes(), self.description())
+        return endpoints.of_testbed(self.nodes())
 
     def units(self, nodes: Sequence[Node] | None = None) -> dict[str, dict[str, str]]:
         """State of every service's units, from the nodes: node -> unit -> systemd's word, or `unreachable`."""
@@ -119,7 +131,15 @@ class Testbed:
         if "xrootd" in node.groups and any("event_router" in other.groups for other in self.nodes()):
             units.append("event-source")
         try:
-            words = ssh.execute(node, self.known_hosts, "systemctl", "is-active", *(units or ["multi-user.target"]), timeout=15, check=False)
+            words = ssh.execute(
+                node,
+                self.known_hosts,
+                "systemctl",
+                "is-active",
+                *(units or ["multi-user.target"]),
+                timeout=15,
+                check=False,
+            )
         except XdcError:
             return dict.fromkeys(units or ["node"], "unreachable")
         if words.returncode == 255:
@@ -152,7 +172,10 @@ class Testbed:
         driver = self.driver()
         ids, resources = self.removal(testbed_id)
         if not ids and not self.folder.path.exists():
-            raise WrongUsage(f"there is no testbed '{self.name}'", remedy="xdc-testbed status --all  lists the testbeds of this machine")
+            raise WrongUsage(
+                f"there is no testbed '{self.name}'",
+                remedy="xdc-testbed status --all  lists the testbeds of this machine",
+            )
         with self.folder.locked("down"):
             with phase(report, "remove", "containers, volumes and networks"):
                 for one in ids:
@@ -161,7 +184,10 @@ class Testbed:
                 left = _until_gone(lambda: [resource for one in ids for resource in driver.leftovers(one)], seconds=10)
             if left:
                 shown = ", ".join(f"{r.kind} {r.name}" for r in left[:5])
-                raise LeftOver(f"{len(left)} things are left after down: {shown}", remedy="run down again; if they stay, remove them by these names")
+                raise LeftOver(
+                    f"{len(left)} things are left after down: {shown}",
+                    remedy="run down again; if they stay, remove them by these names",
+                )
             self.folder.remove()
         return resources
 
@@ -169,8 +195,22 @@ class Testbed:
 class _Run:
     """One `up`, phase by phase."""
 
-    def __init__(self, testbed: Testbed, description: Description, state: State, report: Reporter, run_id: str, converge: bool) -> None:
-        self.testbed, self.description, self.state, self.report, self.converge = testbed, description, state, report, converge
+    def __init__(
+        self,
+        testbed: Testbed,
+        description: Description,
+        state: State,
+        report: Reporter,
+        run_id: str,
+        converge: bool,
+    ) -> None:
+        self.testbed, self.description, self.state, self.report, self.converge = (
+            testbed,
+            description,
+            state,
+            report,
+            converge,
+        )
         self.folder = testbed.folder
         self.logs = self.folder.run_dir("logs", run_id)
         self.driver = testbed.driver(description)
@@ -194,10 +234,12 @@ class _Run:
             for name in self.result.skipped:
                 self.report(Event("phase-skip", "inputs unchanged, every service active", phase=name))
         else:
-            self._playbook("site", "services, in order of their stages", inventory_file, secrets_file, nodes, fingerprint)
+            self._playbook(
+                "site", "services, in order of their stages", inventory_file, secrets_file, nodes, fingerprint
+            )
             self._playbook("verify", "every service is used for real", inventory_file, secrets_file, nodes, fingerprint)
         self.result.nodes = nodes
-        self.result.endpoints = endpoints.of_testbed(nodes, self.description)
+        self.result.endpoints = endpoints.of_testbed(nodes)
         return self.result
 
     def _timed(self, name: str, text: str) -> Any:
@@ -219,24 +261,45 @@ class _Run:
         request = self._request("unknown")
         for finding in self.driver.check(request):
             if not finding.ok and finding.level == "requirement":
-                raise RequirementMissing(f"{finding.what}: {finding.found}, needed: {finding.needed}", remedy=finding.remedy or "see: xdc-testbed doctor")
+                raise RequirementMissing(
+                    f"{finding.what}: {finding.found}, needed: {finding.needed}",
+                    remedy=finding.remedy or "see: xdc-testbed doctor",
+                )
 
     def _request(self, tag: str) -> Request:
         published = {"kafka": (29092,)}
         nodes = tuple(
-            NodeRequest(name, node.site, node.groups, node.memory, node.cpus,
-                        tuple(port for group in node.groups for port in published.get(group, ())))
+            NodeRequest(
+                name,
+                node.site,
+                node.groups,
+                node.memory,
+                node.cpus,
+                tuple(port for group in node.groups for port in published.get(group, ())),
+            )
             for name, node in self.description.nodes.items()
         )
         keys = Path(self.folder.keys)
         secrets.ensure_ssh_key(keys / "id_ed25519", f"xdc-testbed {self.state.id}")
         for node in nodes:
             secrets.ensure_ssh_key(keys / "hosts" / node.name, f"{node.name}.{self.description.domain}")
-        return Request(self.state.id, self.description.name, self.description.domain, nodes, self.folder.path, tag, installed=True)
+        return Request(
+            self.state.id,
+            self.description.name,
+            self.description.domain,
+            nodes,
+            self.folder.path,
+            tag,
+            installed=True,
+        )
 
     def _nodes(self, request: Request) -> tuple[list[Node], list[Change]]:
         changes = self.driver.plan(request)
-        nodes = self.driver.create(request, self.report) if any(c.action != "keep" for c in changes) else self.driver.nodes(request)
+        nodes = (
+            self.driver.create(request, self.report)
+            if any(c.action != "keep" for c in changes)
+            else self.driver.nodes(request)
+        )
         if len(nodes) != len(request.nodes):
             missing = sorted({n.name for n in request.nodes} - {n.name for n in nodes})
             self._diagnose(request, missing)
@@ -259,11 +322,24 @@ class _Run:
 
     def _inventory(self, nodes: Sequence[Node]) -> tuple[Path, Path, str]:
         known = secrets.ensure(self.folder.secrets_file, [n.name for n in nodes])
-        pki.ensure(Path(self.folder.pki), testbed_id=self.state.id, hosts={n.name: (n.fqdn, n.address) for n in nodes})
+        pki.ensure(
+            Path(self.folder.pki),
+            testbed_id=self.state.id,
+            hosts={n.name: (n.fqdn, n.address) for n in nodes},
+        )
         archive, digest = kit.archive(self.folder.path / "kit")
-        extra = image.install_variables(self.description) | {"testbed_kit_archive": str(archive), "testbed_kit_hash": digest}
-        rendered = inventory.render(self.description, nodes, testbed_id=self.state.id, known_hosts=self.testbed.known_hosts,
-                                    pki=Path(self.folder.pki), extra=extra)
+        extra = image.install_variables(self.description) | {
+            "testbed_kit_archive": str(archive),
+            "testbed_kit_hash": digest,
+        }
+        rendered = inventory.render(
+            self.description,
+            nodes,
+            testbed_id=self.state.id,
+            known_hosts=self.testbed.known_hosts,
+            pki=Path(self.folder.pki),
+            extra=extra,
+        )
         path = inventory.write(Path(self.folder.inventory), rendered, nodes)
         wrapped = Path(self.folder.inventory) / "secrets.json"
         write_private(wrapped, json.dumps({"testbed_secrets": known}).encode())
@@ -278,19 +354,38 @@ class _Run:
         """The cheap proof: every unit of every service is active."""
         return all(word == "active" for units in self.testbed.units(nodes).values() for word in units.values())
 
-    def _playbook(self, name: str, text: str, inventory_file: Path, secrets_file: Path, nodes: Sequence[Node], fingerprint: str) -> None:
+    def _playbook(
+        self,
+        name: str,
+        text: str,
+        inventory_file: Path,
+        secrets_file: Path,
+        nodes: Sequence[Node],
+        fingerprint: str,
+    ) -> None:
         expected: dict[str, list[str]] = {group: [n.name for n in nodes if group in n.groups] for group in groups()}
         expected["all"] = [n.name for n in nodes]
         with self._timed(name, text):
             outcome = ansible.run_playbook(
-                name, inventory=inventory_file, state_dir=self.folder.path, log_dir=self.logs, extra_vars=[secrets_file],
-                expected=expected, report=self.report, phase=name, strategy=self.description.strategy, timeout=PLAYBOOK_DEADLINE,
+                name,
+                inventory=inventory_file,
+                state_dir=self.folder.path,
+                log_dir=self.logs,
+                extra_vars=[secrets_file],
+                expected=expected,
+                report=self.report,
+                phase=name,
+                strategy=self.description.strategy,
+                timeout=PLAYBOOK_DEADLINE,
             )
         for host, count in outcome.changed.items():
             self.result.changed[host] = self.result.changed.get(host, 0) + (count if name == "site" else 0)
         self.result.tasks += outcome.tasks
         if name == "verify" and (wrong := {h: c for h, c in outcome.changed.items() if c}):
-            raise VerifyFailed(f"verify changed something on {', '.join(wrong)}", remedy=f"a verify task must not change its host; see {self.logs}")
+            raise VerifyFailed(
+                f"verify changed something on {', '.join(wrong)}",
+                remedy=f"a verify task must not change its host; see {self.logs}",
+            )
         self.state.phases[name] = PhaseRecord(fingerprint=fingerprint, finished=time.time(), seconds=outcome.seconds)
         self.folder.write(self.state)
 

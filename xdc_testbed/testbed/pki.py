@@ -29,15 +29,23 @@ def ensure(folder: Path, *, testbed_id: str, hosts: dict[str, tuple[str, str]]) 
     """
     authority = _authority(folder, testbed_id)
     for name, (fqdn, address) in hosts.items():
-        names: list[x509.GeneralName] = [x509.DNSName(fqdn), x509.DNSName(name), x509.DNSName("localhost"),
-                                         x509.IPAddress(ipaddress.ip_address(address)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names: list[x509.GeneralName] = [
+            x509.DNSName(fqdn),
+            x509.DNSName(name),
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address(address)),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
         _leaf(folder / "hosts" / name, authority, _subject(fqdn, testbed_id=None), names, server=True)
     for user in USERS:
         _leaf(folder / "users" / user, authority, _subject(user, testbed_id=None), [], server=False)
 
 
 def _subject(common_name: str, *, testbed_id: str | None) -> x509.Name:
-    parts = [x509.NameAttribute(NameOID.DOMAIN_COMPONENT, "test"), x509.NameAttribute(NameOID.DOMAIN_COMPONENT, "xdc")]
+    parts = [
+        x509.NameAttribute(NameOID.DOMAIN_COMPONENT, "test"),
+        x509.NameAttribute(NameOID.DOMAIN_COMPONENT, "xdc"),
+    ]
     if testbed_id:
         parts.append(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, testbed_id))
     return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -50,7 +58,9 @@ def _authority(folder: Path, testbed_id: str) -> tuple[x509.Certificate, rsa.RSA
         return x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()), key
     key = rsa.generate_private_key(65537, 2048)
     name = _subject("xdc-testbed authority", testbed_id=testbed_id)
-    builder = _builder(name, name, key.public_key()).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = _builder(name, name, key.public_key()).add_extension(
+        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    )
     builder = builder.add_extension(_usage(sign_certificates=True), critical=True)
     certificate = builder.sign(key, hashes.SHA256())
     _write(folder / "ca", certificate, key)
@@ -59,16 +69,28 @@ def _authority(folder: Path, testbed_id: str) -> tuple[x509.Certificate, rsa.RSA
     return certificate, key
 
 
-def _leaf(path: Path, authority: tuple[x509.Certificate, rsa.RSAPrivateKey], subject: x509.Name,
-          alternative: list[x509.GeneralName], *, server: bool) -> None:
+def _leaf(
+    path: Path,
+    authority: tuple[x509.Certificate, rsa.RSAPrivateKey],
+    subject: x509.Name,
+    alternative: list[x509.GeneralName],
+    *,
+    server: bool,
+) -> None:
     issuer, issuer_key = authority
-    if path.with_suffix(".pem").is_file() and path.with_suffix(".key").is_file() and _fits(path.with_suffix(".pem"), issuer, alternative):
+    if (
+        path.with_suffix(".pem").is_file()
+        and path.with_suffix(".key").is_file()
+        and _fits(path.with_suffix(".pem"), issuer, alternative)
+    ):
         return
     key = rsa.generate_private_key(65537, 2048)
     builder = _builder(subject, issuer.subject, key.public_key())
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(sign_certificates=False), critical=True)
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    builder = builder.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+    )
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if server else [])
     builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     if alternative:
@@ -89,22 +111,35 @@ def _fits(path: Path, issuer: x509.Certificate, alternative: list[x509.GeneralNa
 
 def _builder(subject: x509.Name, issuer: x509.Name, public_key: rsa.RSAPublicKey) -> x509.CertificateBuilder:
     return (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public_key)
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(_now() - datetime.timedelta(hours=1)).not_valid_after(_now() + _YEAR)
+        .not_valid_before(_now() - datetime.timedelta(hours=1))
+        .not_valid_after(_now() + _YEAR)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
 
 
 def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True, key_encipherment=not sign_certificates, key_cert_sign=sign_certificates, crl_sign=sign_certificates,
-        content_commitment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+        digital_signature=True,
+        key_encipherment=not sign_certificates,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 
 def _write(path: Path, certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> None:
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     write_private(path.with_suffix(".key"), private)
     write_private(path.with_suffix(".pem"), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
@@ -143,9 +178,8 @@ def _der_oid(dotted: str) -> bytes:
 
 def _signing_policy(certificate: x509.Certificate) -> str:
     """What Globus-style clients want beside a CA: which subjects it may sign."""
-    subject = "".join(f"/{_SHORT[a.oid]}={a.value}" for a in certificate.subject)
-    return (f"access_id_CA X509 '{subject}'\npos_rights globus CA:sign\n"
-            "cond_subjects globus '\"/DC=test/DC=xdc/*\"'\n")
+    subject = "".join(f"/{_SHORT[a.oid]}={str(a.value)}" for a in certificate.subject)
+    return f"access_id_CA X509 '{subject}'\npos_rights globus CA:sign\ncond_subjects globus '\"/DC=test/DC=xdc/*\"'\n"
 
 
 _SHORT = {NameOID.DOMAIN_COMPONENT: "DC", NameOID.ORGANIZATIONAL_UNIT_NAME: "OU", NameOID.COMMON_NAME: "CN"}

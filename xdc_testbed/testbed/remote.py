@@ -51,7 +51,9 @@ def client(testbed: Testbed) -> Node:
     for node in testbed.nodes():
         if "client" in node.groups:
             return node
-    raise WrongUsage(f"testbed '{testbed.name}' has no client node", remedy="give one node the group 'client' and run up")
+    raise WrongUsage(
+        f"testbed '{testbed.name}' has no client node", remedy="give one node the group 'client' and run up"
+    )
 
 
 def interop(testbed: Testbed, folder: Path, *, cases: Sequence[str], report: Reporter) -> Summary:
@@ -65,7 +67,12 @@ def interop(testbed: Testbed, folder: Path, *, cases: Sequence[str], report: Rep
     def progress(line: dict[str, Any]) -> None:
         match line.get("event"):
             case "plan":
-                report(Event("note", f"{line['total']} questions from {line['cases']} cases to {len(storage)} endpoints"))
+                report(
+                    Event(
+                        "note",
+                        f"{line['total']} questions from {line['cases']} cases to {len(storage)} endpoints",
+                    )
+                )
             case "record":
                 record = line["record"]
                 if record["outcome"] in _BAD:
@@ -73,15 +80,35 @@ def interop(testbed: Testbed, folder: Path, *, cases: Sequence[str], report: Rep
                 elif line["done"] % 50 == 0:
                     report(Event("step", f"{line['done']} of {line['total']}"))
             case "end":
-                summary.ok, summary.total, summary.outcomes = bool(line["ok"]), int(line["total"]), dict(line["outcomes"])
+                summary.ok, summary.total, summary.outcomes = (
+                    bool(line["ok"]),
+                    int(line["total"]),
+                    dict(line["outcomes"]),
+                )
                 summary.bad = sum(count for word, count in summary.outcomes.items() if word in _BAD)
             case "error":
                 raise XdcError(line["message"], remedy=line.get("remedy"))
 
     selected = [word for pattern in cases for word in ("--case", pattern)]
     with phase(report, "interop", "interoperability suite on the client node"):
-        done = _run(testbed, node, ["xdc_testbed.interop", "--endpoints", ENDPOINTS, "--out", remote, "--title", f"testbed {testbed.name}",
-                                    "--json-progress", *selected], progress, folder, SUITE_DEADLINE)
+        done = _run(
+            testbed,
+            node,
+            [
+                "xdc_testbed.interop",
+                "--endpoints",
+                ENDPOINTS,
+                "--out",
+                remote,
+                "--title",
+                f"testbed {testbed.name}",
+                "--json-progress",
+                *selected,
+            ],
+            progress,
+            folder,
+            SUITE_DEADLINE,
+        )
         if done not in (0, 1):
             raise VerifyFailed(f"the suite ended with exit code {done}", remedy=f"see {folder / 'remote.log'}")
         _bring_back(testbed, node, remote, folder)
@@ -101,8 +128,25 @@ def demo(testbed: Testbed, folder: Path, *, preset: str, report: Reporter) -> bo
         last = line["phase"]
 
     with phase(report, "demo", "detector data through the testbed"):
-        done = _run(testbed, node, ["xdc_testbed.demo", "--endpoints", ENDPOINTS, "--work", work, "--out", remote, "--preset", preset, "--json-progress"],
-                    progress, folder, DEMO_DEADLINE)
+        done = _run(
+            testbed,
+            node,
+            [
+                "xdc_testbed.demo",
+                "--endpoints",
+                ENDPOINTS,
+                "--work",
+                work,
+                "--out",
+                remote,
+                "--preset",
+                preset,
+                "--json-progress",
+            ],
+            progress,
+            folder,
+            DEMO_DEADLINE,
+        )
         ssh.execute(node, testbed.known_hosts, "rm", "-rf", work, timeout=60)
         if done not in (0, 1):
             raise VerifyFailed(f"the demonstration ended: {_last_words(folder)}", remedy=f"see {folder / 'remote.log'}")
@@ -117,7 +161,14 @@ def _name(record: dict[str, Any]) -> str:
     return " ".join(str(record[key]) for key in ("case_id", "case", "name") if key in record)
 
 
-def _run(testbed: Testbed, node: Node, module: list[str], progress: Callable[[dict[str, Any]], None], folder: Path, deadline: float) -> int:
+def _run(
+    testbed: Testbed,
+    node: Node,
+    module: list[str],
+    progress: Callable[[dict[str, Any]], None],
+    folder: Path,
+    deadline: float,
+) -> int:
     failure: list[XdcError] = []
 
     def line(text: str) -> None:
@@ -130,7 +181,16 @@ def _run(testbed: Testbed, node: Node, module: list[str], progress: Callable[[di
         except XdcError as error:
             failure.append(error)
 
-    done = ssh.stream(node, testbed.known_hosts, PYTHON, "-m", *module, timeout=deadline, on_line=line, log_file=folder / "remote.log")
+    done = ssh.stream(
+        node,
+        testbed.known_hosts,
+        PYTHON,
+        "-m",
+        *module,
+        timeout=deadline,
+        on_line=line,
+        log_file=folder / "remote.log",
+    )
     if failure:
         raise failure[0]
     return done.returncode

@@ -29,7 +29,7 @@ def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
         "openwhisk_auth": f"{uuid.uuid4()}:{''.join(secrets.choice(_ALPHABET) for _ in range(64))}",
         "macaroon": {node: _macaroon_secret() for node in nodes},
     }
-    merged = _keep(known, wanted)
+    merged: dict[str, Any] = _keep(known, wanted)
     if merged != known:
         write_private(path, yaml.safe_dump(merged, sort_keys=True).encode())
     return merged

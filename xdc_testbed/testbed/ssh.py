@@ -17,16 +17,38 @@ from xdc_testbed.testbed.inventory import ssh_options
 
 def arguments(node: Node, known_hosts: Path, *command: str, terminal: bool = False) -> list[str]:
     """The whole ssh command line for a node; words of the command are quoted for the far shell."""
-    base = ["ssh", *shlex.split(ssh_options(known_hosts)), *(["-t"] if terminal else []), "-i", node.key_file, "-p", str(node.ssh_port)]
+    base = [
+        "ssh",
+        *shlex.split(ssh_options(known_hosts)),
+        *(["-t"] if terminal else []),
+        "-i",
+        node.key_file,
+        "-p",
+        str(node.ssh_port),
+    ]
     return [*base, f"{node.ssh_user}@{node.ssh_address}", *([shlex.join(command)] if command else [])]
 
 
-def execute(node: Node, known_hosts: Path, *command: str, timeout: float, check: bool = True, input: bytes | None = None) -> Completed:  # noqa: A002
+def execute(
+    node: Node,
+    known_hosts: Path,
+    *command: str,
+    timeout: float,
+    check: bool = True,
+    input: bytes | None = None,
+) -> Completed:  # noqa: A002
     """Run one command on a node."""
     return run(arguments(node, known_hosts, *command), timeout=timeout, check=check, input=input)
 
 
-def stream(node: Node, known_hosts: Path, *command: str, timeout: float, on_line: Callable[[str], None], log_file: Path) -> Completed:
+def stream(
+    node: Node,
+    known_hosts: Path,
+    *command: str,
+    timeout: float,
+    on_line: Callable[[str], None],
+    log_file: Path,
+) -> Completed:
     """Run one command on a node and hand on its lines as they come."""
     return follow(arguments(node, known_hosts, *command), timeout=timeout, on_line=on_line, log_file=log_file)
 
@@ -40,8 +62,15 @@ def fetch(node: Node, known_hosts: Path, remote: str, local: Path, *, timeout: f
 
 def put_file(node: Node, known_hosts: Path, remote: str, data: bytes, *, mode: str = "0644") -> None:
     """Write one file on a node, whole or not at all."""
-    execute(node, known_hosts, "sh", "-c", f"umask 077; cat > {shlex.quote(remote)}.tmp && chmod {mode} {shlex.quote(remote)}.tmp && mv {shlex.quote(remote)}.tmp {shlex.quote(remote)}",
-            timeout=60, input=data)
+    execute(
+        node,
+        known_hosts,
+        "sh",
+        "-c",
+        f"umask 077; cat > {shlex.quote(remote)}.tmp && chmod {mode} {shlex.quote(remote)}.tmp && mv {shlex.quote(remote)}.tmp {shlex.quote(remote)}",
+        timeout=60,
+        input=data,
+    )
 
 
 STAGES = ("address", "banner", "login", "python", "system")
@@ -68,7 +97,11 @@ def _ready(node: Node, known_hosts: Path, until: float) -> str | None:
                     raise OSError("the port answers, but not with an SSH banner")
             stage = "login"
             probe = "command -v python3 >/dev/null || exit 91; systemctl is-system-running --wait || true"
-            done = run(arguments(node, known_hosts, "sh", "-c", probe), timeout=max(1.0, until - time.monotonic()), check=False)
+            done = run(
+                arguments(node, known_hosts, "sh", "-c", probe),
+                timeout=max(1.0, until - time.monotonic()),
+                check=False,
+            )
             if done.returncode == 91:
                 stage, seen = "python", "python3 is not in the image"
             elif done.returncode != 0:

@@ -69,7 +69,9 @@ class StateFolder:
 
     def __init__(self, base: Path, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise WrongUsage(f"'{name}' is not a name: small letters, digits and hyphens", remedy="choose another --name")
+            raise WrongUsage(
+                f"'{name}' is not a name: small letters, digits and hyphens", remedy="choose another --name"
+            )
         self.path = base / name
         self.name = name
 
@@ -89,9 +91,15 @@ class StateFolder:
             raw = json.loads((self.path / "state.json").read_text())
             number = raw.get("schema_number")
         except (OSError, ValueError, AttributeError) as error:
-            raise XdcError(f"{self.path / 'state.json'} cannot be read: {error}", remedy=f"xdc-testbed down --name {self.name}  removes by label") from None
+            raise XdcError(
+                f"{self.path / 'state.json'} cannot be read: {error}",
+                remedy=f"xdc-testbed down --name {self.name}  removes by label",
+            ) from None
         if number != SCHEMA:
-            raise XdcError(f"state of testbed '{self.name}' has schema {number}, this kit writes {SCHEMA}", remedy="use the kit that made it, or remove it with down")
+            raise XdcError(
+                f"state of testbed '{self.name}' has schema {number}, this kit writes {SCHEMA}",
+                remedy="use the kit that made it, or remove it with down",
+            )
         return State.model_validate(raw)
 
     def write(self, state: State) -> None:
@@ -129,7 +137,9 @@ class StateFolder:
             except OSError:
                 handle.seek(0)
                 holder = handle.read().strip() or "another command"
-                raise XdcError(f"testbed '{self.name}' is in use by {holder}", remedy="wait for it to end, or end it") from None
+                raise XdcError(
+                    f"testbed '{self.name}' is in use by {holder}", remedy="wait for it to end, or end it"
+                ) from None
             handle.seek(0)
             handle.truncate()
             handle.write(f"`xdc-testbed {command}` (process {os.getpid()})\n")
