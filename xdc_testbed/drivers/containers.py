@@ -39,6 +39,8 @@ class Containers:
 
     def __init__(self, *, engine: str, subnet: str, state_dir: Path | None) -> None:
         self._subnet = subnet
+        self._subnets: set[str] = set()  # what destroy has seen, so that leftovers can look for their traces
+        self._bridges: set[str] = set()
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         if state_dir is None:  # `down` without a state folder
             self._scratch = tempfile.TemporaryDirectory(prefix="xdc-testbed-")
@@ -147,12 +149,9 @@ class Containers:
 
     def destroy(self, testbed_id: str, report: Reporter) -> None:
         """Two passes over everything of exactly this id: containers with their anonymous volumes, volumes, network."""
-        subnets = [
-            s["subnet"]
-            for n in self._networks()
-            if n.get("labels", {}).get(LABEL) == testbed_id
-            for s in n.get("subnets", [])
-        ]
+        own = [n for n in self._networks() if n.get("labels", {}).get(LABEL) == testbed_id]
+        self._subnets |= {part["subnet"] for network in own for part in network.get("subnets") or []}
+        self._bridges |= {network["network_interface"] for network in own if network.get("network_interface")}
         for attempt in (1, 2):
             found = self.resources(testbed_id)
             if not found:
@@ -167,19 +166,17 @@ class Containers:
                     self.engine.run("network", "rm", "-f", resource.id, timeout=60, check=attempt == 2)
                 report(Event("step", f"{resource.kind} {resource.name} removed", status="changed"))
         self._forget_route()
-        self._last_subnets = subnets
 
     def leftovers(self, testbed_id: str) -> list[Resource]:
         """What of this id is left: engine objects, bridge, firewall rules, processes."""
         left = self.resources(testbed_id)
-        bridge = self._bridge(testbed_id)
-        if Path("/sys/class/net", bridge).exists():
-            left.append(Resource("bridge", bridge, bridge))
+        bridges = sorted({self._bridge(testbed_id), *self._bridges})
+        left += [Resource("bridge", name, name) for name in bridges if Path("/sys/class/net", name).exists()]
         if os.geteuid() == 0 and shutil.which("iptables-save"):
             from xdc_testbed.processes import run
 
             rules = run(["iptables-save"], timeout=20, check=False).text.splitlines()
-            for subnet in getattr(self, "_last_subnets", []):
+            for subnet in sorted(self._subnets):
                 left += [Resource("firewall rule", rule, rule) for rule in rules if subnet in rule]
         left += [Resource("process", pid, command) for pid, command in _processes_naming(f"xdc-{testbed_id}-")]
         return left
