@@ -48,9 +48,7 @@ class DetectorPlan(_Model):
         return f"JNGFR{module:02d}" if self.kind == "JUNGFRAU" else f"AGIPD{module:02d}"
 
     def source(self, module: int) -> str:
-        name, channel = (
-            (f"JNGFR{module:02d}", "daqOutput") if self.kind == "JUNGFRAU" else (f"{module}CH0", "xtdf")
-        )
+        name, channel = (f"JNGFR{module:02d}", "daqOutput") if self.kind == "JUNGFRAU" else (f"{module}CH0", "xtdf")
         return f"{self.detector_id}/DET/{name}:{channel}"
 
 
@@ -82,12 +80,8 @@ class RunPlan(_Model):
         """All modules of a JUNGFRAU 4M and an AGIPD 1M: 32 files, 67 MB."""
         return cls(
             detectors=(
-                DetectorPlan(
-                    kind="JUNGFRAU", detector_id="SPB_IRDA_JF4M", modules=tuple(range(1, 9)), sequences=2
-                ),
-                DetectorPlan(
-                    kind="AGIPD", detector_id="SPB_DET_AGIPD1M-1", modules=tuple(range(16)), cells=2
-                ),
+                DetectorPlan(kind="JUNGFRAU", detector_id="SPB_IRDA_JF4M", modules=tuple(range(1, 9)), sequences=2),
+                DetectorPlan(kind="AGIPD", detector_id="SPB_DET_AGIPD1M-1", modules=tuple(range(16)), cells=2),
             ),
             missing=FileId(module="JNGFR03", sequence=0),
             truncated=FileId(module="JNGFR08", sequence=1),
@@ -95,7 +89,7 @@ class RunPlan(_Model):
 
     @classmethod
     def tiny(cls) -> RunPlan:
-        """Two modules of JUNGFRAU in two sequences and one of AGIPD, with the same faults: 5 files, 11 MB."""
+        """Two modules of JUNGFRAU in two sequences and one of AGIPD, with the same faults: 5 files, 12 MB."""
         return cls(
             detectors=(
                 DetectorPlan(kind="JUNGFRAU", detector_id="SPB_IRDA_JF4M", modules=(1, 2), sequences=2),
@@ -167,9 +161,7 @@ def write_run(directory: Path, plan: RunPlan) -> RunManifest:
 class _ModuleWriter:
     """Writes all files of one module; keeps its response, which is the expensive part."""
 
-    def __init__(
-        self, directory: Path, plan: RunPlan, detector: DetectorPlan, module: int, number: int
-    ) -> None:
+    def __init__(self, directory: Path, plan: RunPlan, detector: DetectorPlan, module: int, number: int) -> None:
         self._directory, self._plan, self._detector, self._module = directory, plan, detector, module
         self._name = detector.module_name(module)
         seed = [plan.seed, number, module]
@@ -222,9 +214,7 @@ class _ModuleWriter:
             "adler32": f"{zlib.adler32(data):08x}",
         }
 
-    def _write_pair(
-        self, path: Path, truth_path: Path, sequence: int, with_data: npt.NDArray[np.uint64]
-    ) -> None:
+    def _write_pair(self, path: Path, truth_path: Path, sequence: int, with_data: npt.NDArray[np.uint64]) -> None:
         detector = self._detector
         span = self._span(sequence, with_data)
         frames = list(self._frames(sequence, with_data))
@@ -241,9 +231,7 @@ class _ModuleWriter:
             ):
                 data = np.array(values).reshape(stack)
                 chunk = (1, *stack[1:]) if frames else None
-                truth.create_dataset(
-                    key, data=data, chunks=chunk, shuffle=True, compression="gzip", compression_opts=1
-                )
+                truth.create_dataset(key, data=data, chunks=chunk, shuffle=True, compression="gzip", compression_opts=1)
             truth.attrs["photon_energy_kev"] = self._plan.photon_energy
 
     def _span(self, sequence: int, with_data: npt.NDArray[np.uint64]) -> RawSpan:
@@ -299,9 +287,7 @@ def _write_agipd(
     file: h5py.File, span: RawSpan, frames: _Frames, cells: int, with_data: npt.NDArray[np.uint64]
 ) -> None:
     slow, fast = FRAME["AGIPD"]
-    image = add(
-        file, span, "image/data", shape=(len(frames), 2, slow, fast), dtype="u2", chunk=(1, 2, slow, fast)
-    )
+    image = add(file, span, "image/data", shape=(len(frames), 2, slow, fast), dtype="u2", chunk=(1, 2, slow, fast))
     for number, (_, sent) in enumerate(frames):
         image[number, 0], image[number, 1] = sent.value, sent.gain
     cell = np.tile(np.arange(cells), len(frames) // cells)[:, None]
