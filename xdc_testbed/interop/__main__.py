@@ -1,4 +1,4 @@
-"""Run the suite on this machine: `python -m xdc_testbed.interop --endpoints FILE --out DIR`.
+"""Run the suite on this machine: `python -m xdc_testbed.interop --endpoints FILE [--out DIR]`.
 
 With --json-progress every line on standard output is a JSON object: `plan`, one `record` per result, `end`,
 or `error`. Exit status: 0 no bad result, 1 some, 2 wrong usage.
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         planned = suite.cells(known, options)
         voice.plan(planned, options)
         records = suite.run(known, planned, options, voice.record)
-        voice.end(records, suite.write(records, options, asked.out))
+        voice.end(records, suite.write(records, options, asked.out) if asked.out else {})
     except XdcError as error:
         voice.error(error)
         return error.exit_code
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _endpoints(path: Path) -> list[Endpoint]:
     try:
-        return endpoints.load(path)
+        return endpoints.load(Path("/dev/stdin") if str(path) == "-" else path)
     except OSError as error:
         raise WrongUsage(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
@@ -144,8 +144,8 @@ def _endpoints(path: Path) -> list[Endpoint]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m xdc_testbed.interop", description="Interoperability suite")
-    parser.add_argument("--endpoints", type=Path, required=True, help="JSON list of endpoints")
-    parser.add_argument("--out", type=Path, required=True, help="folder for records.jsonl, junit.xml and report.html")
+    parser.add_argument("--endpoints", type=Path, required=True, help="JSON list of endpoints; - for standard input")
+    parser.add_argument("--out", type=Path, help="folder for records.jsonl, junit.xml, matrix.txt and report.html")
     parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="case ids to ask; may be repeated")
     parser.add_argument("--json-progress", action="store_true", help="progress as JSON lines on standard output")
     parser.add_argument("--private", default="/data/interop", help="the suite's folder on every storage")

@@ -4,7 +4,7 @@ show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from xdc_testbed.interop.record import OUTCOMES, CaseRecord, Outcome, count
 
 RECORDS = "records.jsonl"
 JUNIT = "junit.xml"
+MATRIX = "matrix.txt"
 HTML = "report.html"
 
 
@@ -141,10 +142,9 @@ def _printable(text: str) -> str:
     return "".join(c if c in "\t\n\r" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE else "�" for c in text)
 
 
-def write(records: Sequence[CaseRecord], html: str, folder: Path) -> dict[str, Path]:
-    """Write all files of a run into a folder, which is made; each appears whole or not at all."""
+def write(texts: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Write files into a folder, which is made; each appears whole or not at all. Returns where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {RECORDS: json_lines(records), JUNIT: junit(records), HTML: html}
     for name, text in texts.items():
         part = folder / f".{name}.part"
         part.write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import WrongUsage, XdcError
-from xdc_testbed.interop import deviations, html, registry, report, runner
+from xdc_testbed.interop import deviations, html, registry, report, runner, terminal
 from xdc_testbed.interop.capabilities import of as capabilities_of
 from xdc_testbed.interop.credentials import Wallet
 from xdc_testbed.interop.matrix import Cell, plan
@@ -75,10 +75,16 @@ def run(endpoints: Sequence[Endpoint], planned: Sequence[Cell], options: Options
 
 
 def write(records: Sequence[CaseRecord], options: Options, folder: Path) -> dict[str, Path]:
-    """Write records.jsonl, junit.xml and report.html into a folder; returns where they are."""
+    """Write records.jsonl, junit.xml, matrix.txt and report.html into a folder; returns where they are."""
     questions = {known.id: known.explanation for known in registry.all_cases()}
-    page = html.render(records, deviations.load(options.deviations_file), questions, options.title)
-    return report.write(records, page, folder)
+    known = deviations.load(options.deviations_file)
+    texts = {
+        report.RECORDS: report.json_lines(records),
+        report.JUNIT: report.junit(records),
+        report.MATRIX: terminal.as_text(records),
+        report.HTML: html.render(records, known, questions, options.title),
+    }
+    return report.write(texts, folder)
 
 
 def _places(endpoints: Sequence[Endpoint], options: Options) -> Mapping[str, Place]:

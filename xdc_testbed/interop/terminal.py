@@ -4,9 +4,10 @@ line holds.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,14 @@ _SHOWN = 30  # bad records that are listed one by one
 def render(records: Sequence[CaseRecord]) -> RenderableType:
     """Matrices, bad records, expected deviations, legend and totals."""
     return Group(*_parts(records))
+
+
+def as_text(records: Sequence[CaseRecord], width: int = 140) -> str:
+    """What `render` shows, as plain text. width: columns."""
+    console = Console(width=width, color_system=None, file=io.StringIO(), force_terminal=False)
+    with console.capture() as captured:
+        console.print(render(records))
+    return captured.get()
 
 
 def totals(records: Sequence[CaseRecord]) -> Text:
