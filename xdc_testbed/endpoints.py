@@ -32,7 +32,8 @@ class Endpoint(BaseModel):
     """One service at one site.
 
     id: unique in the testbed; urls: by protocol (`https`, `root`, `kafka`, ...), without path;
-    kind: real product, emulator of one, or external (not made by this testbed); origin: id of the endpoint behind a cache.
+    kind: real product, emulator of one, or external (not made by this testbed);
+    origin: id of the endpoint behind a cache.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

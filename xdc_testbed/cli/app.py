@@ -34,7 +34,9 @@ VERBS = {
     "doctor": "Every requirement of this machine: found, needed, how to get it.",
 }
 
-_HELP = "Provision a data-management testbed, run event-driven calibration and interoperability suites on it, tear it down."
+_HELP = (
+    "Provision a data-management testbed, run event-driven calibration and interoperability suites on it, tear it down."
+)
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 a test or verify failed, 2 wrong usage, 3 requirement missing, "
     "4 something is left after down, 130 interrupted (resumable)."
@@ -76,7 +78,10 @@ def main() -> NoReturn:
     except XdcError as error:
         _fail(error, debug="--debug" in words)
     except KeyboardInterrupt:
-        _fail(Interrupted("interrupted", remedy="run the same command again, it resumes; or xdc-testbed down"), debug=False)
+        _fail(
+            Interrupted("interrupted", remedy="run the same command again, it resumes; or xdc-testbed down"),
+            debug=False,
+        )
     except Exception as error:
         _fail_unknown(error, debug="--debug" in words)
     sys.exit(status if isinstance(status, int) else 0)
@@ -117,12 +122,14 @@ def _fail(error: XdcError, *, debug: bool) -> NoReturn:
 
 
 def _fail_unknown(error: Exception, *, debug: bool) -> NoReturn:
-    """End a command line that the parser refused (2), one that asked to stop, or one that met a defect of the kit (1)."""
+    """End a command that the parser refused (2), one that asked to stop, or one that met a defect of the kit (1)."""
     if hasattr(error, "format_message"):
         _fail(WrongUsage(str(error.format_message()), remedy="xdc-testbed --help"), debug=debug)
     if type(error).__name__ in ("Exit", "Abort"):
         sys.exit(getattr(error, "exit_code", Interrupted.exit_code))
     if debug:
         traceback.print_exception(error)
-    defect = XdcError(f"{type(error).__name__}: {error}", remedy="this is a defect of the kit; run again with --debug and report it")
+    defect = XdcError(
+        f"{type(error).__name__}: {error}", remedy="this is a defect of the kit; run again with --debug and report it"
+    )
     _fail(defect, debug=False)

@@ -40,6 +40,4 @@ def calibrate(
     print(f"manifest: {record}")
     failed = sum(file.outcome == "failed" for file in manifest.files)
     if failed:
-        raise VerifyFailed(
-            f"{failed} of {len(manifest.files)} files were not corrected", remedy=f"see {record}"
-        )
+        raise VerifyFailed(f"{failed} of {len(manifest.files)} files were not corrected", remedy=f"see {record}")

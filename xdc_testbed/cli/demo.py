@@ -1,4 +1,4 @@
-"""`demo`: the facility's pipeline with detector data, and its report; with --whole everything from up to the proof after down."""
+"""`demo`: the facility's pipeline with detector data, and its report; with --whole from up to the proof after down."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def demo(
     name: Name = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Run the event-driven calibration with detector data; writes a report with pictures. Exit code 1 when a file went astray."""
+    """Run the event-driven calibration with detector data; writes a report. Exit code 1 when a file went astray."""
     base = base_dir(state_dir)
     explained = load(file, profile=profile, name=name)
     known = names(base)
@@ -65,7 +65,7 @@ def demo(
                 )
                 problems += [] if summary.ok else [f"{summary.bad} of {summary.total} interoperability results are bad"]
         with _clock(seconds, "report"), phase(report, "report", "pictures and report"):
-            page, more = _judge(bed, folder, seconds)
+            page, more = _judge(folder, seconds)
             problems += more
         if whole:
             with _clock(seconds, "down"):
@@ -92,7 +92,7 @@ def _pipeline(bed: Testbed, folder: Path, preset: str, report: Reporter) -> list
     )
 
 
-def _judge(bed: Testbed, folder: Path, seconds: dict[str, float]) -> tuple[Path, list[str]]:
+def _judge(folder: Path, seconds: dict[str, float]) -> tuple[Path, list[str]]:
     from xdc_testbed.demo.judge import judge
     from xdc_testbed.demo.report import write_report
 

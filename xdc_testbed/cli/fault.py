@@ -120,8 +120,7 @@ def _show(answers: list[tuple[str, Status]], output: str) -> None:
         print(json.dumps([{"node": node, **status.model_dump(mode="json")} for node, status in answers], indent=1))
         return
     for node, status in answers:
-        print(
-            f"  {node:<16} {status.id}  {status.text} ({status.method}, {status.outcome if status.in_force or status.outcome == 'cleared' else 'not in force'})"
-        )
+        word = status.outcome if status.in_force or status.outcome == "cleared" else "not in force"
+        print(f"  {node:<16} {status.id}  {status.text} ({status.method}, {word})")
     if not answers:
         print("  no fault")

@@ -59,7 +59,8 @@ def status(
 
 
 def _line(endpoint: Endpoint) -> str:
-    return f"  {endpoint.id:<28} {endpoint.product} {endpoint.version} ({endpoint.kind})  {' '.join(endpoint.urls.values())}"
+    urls = " ".join(endpoint.urls.values())
+    return f"  {endpoint.id:<28} {endpoint.product} {endpoint.version} ({endpoint.kind})  {urls}"
 
 
 def _list(found: dict[str, str], with_state: list[str], output: str) -> None:
@@ -71,8 +72,7 @@ def _list(found: dict[str, str], with_state: list[str], output: str) -> None:
         print(json.dumps(rows))
         return
     for row in rows:
-        print(
-            f"  {row['name'] or '(unknown)':<20} {row['id'] or '(nothing running)':<14} {'' if row['state'] else 'no state folder: remove with down --id'}"
-        )
+        hint = "" if row["state"] else "no state folder: remove with down --id"
+        print(f"  {row['name'] or '(unknown)':<20} {row['id'] or '(nothing running)':<14} {hint}")
     if not rows:
         print("  no testbed on this machine")

@@ -40,9 +40,8 @@ def test(
         print(json.dumps(summary.to_json()))
     else:
         print((folder / "matrix.txt").read_text() if (folder / "matrix.txt").is_file() else "")
-        print(
-            f"interop: {summary.total} results, {', '.join(f'{count} {word}' for word, count in summary.outcomes.items() if count)}"
-        )
+        counts = ", ".join(f"{count} {word}" for word, count in summary.outcomes.items() if count)
+        print(f"interop: {summary.total} results, {counts}")
         print(f"report: {folder / 'report.html'}")
     if not summary.ok:
         raise VerifyFailed(f"{summary.bad} of {summary.total} results are bad", remedy=f"see {folder / 'report.html'}")

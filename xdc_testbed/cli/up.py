@@ -63,10 +63,10 @@ def show(testbed: Testbed, result: UpResult, seconds: float, output: str) -> Non
         )
         return
     for endpoint in result.endpoints:
-        print(
-            f"  {endpoint.id:<28} {endpoint.product} {endpoint.version} ({endpoint.kind})  {' '.join(endpoint.urls.values())}"
-        )
+        urls = " ".join(endpoint.urls.values())
+        print(f"  {endpoint.id:<28} {endpoint.product} {endpoint.version} ({endpoint.kind})  {urls}")
     changed = sum(result.changed.values())
     print(
-        f"testbed '{testbed.name}' is up: {len(result.nodes)} nodes, changed = {changed} on {len(result.changed)} hosts, {seconds:.1f} s"
+        f"testbed '{testbed.name}' is up: {len(result.nodes)} nodes, "
+        f"changed = {changed} on {len(result.changed)} hosts, {seconds:.1f} s"
     )

@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: a live view on a terminal, plain lines otherwise. Both from the same events."""
+"""What a person sees while work goes on: a live view on a terminal, else plain lines. Both from the same events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _MARKS = {"ok": "✓", "changed": "✓", "failed": "✗", "unreachable": "✗", 
 
 @contextmanager
 def reporting(record: Path | None = None, *, output: str = "text") -> Iterator[Reporter]:
-    """A reporter for one command. record: a file that gets every event as a JSON line; output json: nothing on the terminal."""
+    """A reporter for one command.
+
+    record: a file that gets every event as a JSON line; output json: nothing on the terminal.
+    """
     console = Console(stderr=True)
     live = output == "text" and console.is_terminal and not os.environ.get("CI") and not os.environ.get("NO_COLOR")
     show = _Live(console) if live else _Lines(quiet=output == "json")
@@ -70,7 +73,8 @@ def line_of(event: Event) -> str | None:
         case "phase-start":
             return f"{clock} {event.phase}: {event.text}"
         case "phase-end":
-            return f"{clock} {event.phase}: {'done' if event.status == 'ok' else event.status} in {event.seconds or 0:.1f} s"
+            word = "done" if event.status == "ok" else event.status
+            return f"{clock} {event.phase}: {word} in {event.seconds or 0:.1f} s"
         case "phase-skip":
             return f"{clock} {event.phase}: skipped, {event.text}"
         case "step" | "note":

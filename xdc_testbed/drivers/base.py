@@ -19,7 +19,8 @@ class Node:
     """A machine that can be reached by SSH; the same for containers, cloud instances and own machines.
 
     address: inside the testbed's network; ssh_*: how the controller reaches it; host_key: `ssh-ed25519 AAAA...`;
-    published: container port -> port on the controller's loopback; installed: the image already holds the roles' install stage.
+    published: container port -> port on the controller's loopback;
+    installed: the image already holds the roles' install stage.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Local nodes: containers that boot systemd and are plain SSH hosts, made by podman or docker.
 
 Everything made carries the label org.xdc.testbed=<exact id>. Engine quirks of this machine are in one generated file in
-the state folder (containers.conf); nothing in /etc is changed. Measured facts behind each option: docs/explanation/nodes.md.
+the state folder (containers.conf); nothing in /etc is changed. The facts behind each option: docs/explanation/nodes.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xdc_testbed.progress import Event, Reporter
 
 LABEL = "org.xdc.testbed"
 POOL = ipaddress.IPv4Network("10.89.64.0/18")
-"""Where testbeds take their /24 from; as a whole unreachable outside them, so that no test traffic leaves this machine."""
+"""Where testbeds take their /24 from; unreachable as a whole outside them: no test traffic leaves this machine."""
 
 SITE_BLOCK = 32
 """Addresses of one site: a /27 of the testbed's /24; the first block is the network's own."""
@@ -67,7 +67,7 @@ class Containers:
         return changes
 
     def create(self, request: Request, report: Reporter) -> list[Node]:
-        """Make the network and the nodes, all at once; each node is a systemd that has been started, not yet reached."""
+        """Make the network and the nodes, all at once; each node is a systemd that was started, not yet reached."""
         changes = self.plan(request)
         self._network(request)
         for change in changes:
@@ -140,12 +140,10 @@ class Containers:
     def resources(self, testbed_id: str) -> list[Resource]:
         """Containers, volumes and networks that carry exactly this id, and this id's bridge."""
         found = [Resource("container", c["Id"][:12], c["Names"][0]) for c in self._containers(testbed_id)]
-        for volume in self.engine.json("volume", "ls", "--filter", f"label={LABEL}={testbed_id}", "--format", "json"):
-            found.append(Resource("volume", volume["Name"], volume["Name"]))
-        for network in self._networks():
-            if network.get("labels", {}).get(LABEL) == testbed_id:
-                found.append(Resource("network", network["name"], network["name"]))
-        return found
+        volumes = self.engine.json("volume", "ls", "--filter", f"label={LABEL}={testbed_id}", "--format", "json")
+        found += [Resource("volume", volume["Name"], volume["Name"]) for volume in volumes]
+        networks = [n["name"] for n in self._networks() if n.get("labels", {}).get(LABEL) == testbed_id]
+        return found + [Resource("network", name, name) for name in networks]
 
     def destroy(self, testbed_id: str, report: Reporter) -> None:
         """Two passes over everything of exactly this id: containers with their anonymous volumes, volumes, network."""

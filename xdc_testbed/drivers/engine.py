@@ -1,7 +1,7 @@
 """podman or docker as a container engine: the executable, its flags, and the quirks of this machine.
 
-podman 4.3 is what Debian 12 has; docker differs in flags only. The generated containers.conf adapts to cgroup mode, init
-and limits; it is given by CONTAINERS_CONF and lives in the state folder.
+podman 4.3 is what Debian 12 has; docker differs in flags only. The generated containers.conf adapts to cgroup mode,
+init and limits; it is given by CONTAINERS_CONF and lives in the state folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xdc_testbed.errors import RequirementMissing
 from xdc_testbed.processes import Completed, run
 
 CAPABILITIES = "SYS_ADMIN,NET_ADMIN,NET_RAW,AUDIT_WRITE,SYS_PTRACE,MKNOD"
-"""What systemd with hardened units, the fault agents and tcpdump need; not --privileged, which exposes the host's devices."""
+"""What systemd with hardened units, the fault agents and tcpdump need; not --privileged: that shows host devices."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +176,10 @@ def node_arguments(
             "--tmpfs",
             "/run/lock",
             "--tmpfs",
-            "/tmp",
+            "/tmp",  # noqa: S108 - a mount point inside the container
             "-e",
             "container=docker",
-        ]  # noqa: S108
+        ]
     return [*args, image, "/sbin/init"]
 
 

@@ -1,4 +1,4 @@
-"""What this machine must have for local nodes, as findings: found, needed, how to get it. `doctor` and preflight share it."""
+"""What this machine must have for local nodes, as findings: found, needed, how to get it. `doctor` prints them."""
 
 from __future__ import annotations
 

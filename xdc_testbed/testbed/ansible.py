@@ -26,7 +26,11 @@ _PLUGINS = Path(xdc_testbed.__file__).resolve().parent / "ansible_plugins"
 
 @dataclass
 class Outcome:
-    """What one playbook did. changed: host -> number of changed tasks; failures: (host, task, message); slowest: (seconds, task)."""
+    """What one playbook did.
+
+    changed: host -> number of changed tasks; failures: (host, task, message); unmatched: plays that met no host though
+    their group has members; tasks: (seconds, task); diffs: (host, task) of each change; seconds: of the whole run.
+    """
 
     playbook: str
     changed: dict[str, int] = field(default_factory=dict)

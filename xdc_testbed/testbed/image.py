@@ -43,7 +43,7 @@ RUN export DEBIAN_FRONTEND=noninteractive; \\
        systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
 STOPSIGNAL SIGRTMIN+3
 CMD ["/sbin/init"]
-"""
+"""  # noqa: E501 - a step of shell stays on its line
 
 
 def node_packages() -> list[str]:
@@ -135,7 +135,7 @@ def _build_base(description: Description, engine: Engine, workspace: Path, repor
 
 
 def _bootstrap(engine: Engine, workspace: Path) -> str:
-    """A root file system by mmdebstrap, imported as an image. The tar is kept by hash until it has been imported whole."""
+    """A root file system by mmdebstrap, imported as an image. The tar is kept by hash until it is imported whole."""
     tag = f"{_REPOSITORY}/bootstrap:{_digest(node_packages())}"
     if exists(engine, tag):
         return tag
@@ -215,7 +215,8 @@ def _bake(description: Description, engine: Engine, workspace: Path, tag: str, r
             known_hosts,
             "sh",
             "-c",
-            "apt-get clean; rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/* /root/.cache /root/.ansible /var/log/journal/* /etc/machine-id; : > /etc/machine-id; "
+            "apt-get clean; rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/* /root/.cache /root/.ansible "
+            "/var/log/journal/* /etc/machine-id; : > /etc/machine-id; "
             "touch -d 2000-01-01 /var/lib/apt/periodic/update-success-stamp; sync",
             timeout=60,
         )

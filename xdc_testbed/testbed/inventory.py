@@ -34,7 +34,7 @@ def render(
     pki: Path,
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The inventory as a mapping: hosts with connection and site, every known group (empty ones too), variables of all."""
+    """The inventory as a mapping: hosts with connection and site, every known group (also empty), variables of all."""
     hosts = {
         node.name: {
             "ansible_host": node.ssh_address,

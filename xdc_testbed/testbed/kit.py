@@ -18,7 +18,7 @@ _NODE_EXTRAS = ("calibration", "emulators", "events", "interop")
 
 
 def archive(folder: Path) -> tuple[Path, str]:
-    """Write `xdc-testbed-<hash>.tar.gz` of the package's Python files and data. Returns its path and hash (12 hex digits).
+    """Write `xdc-testbed-<hash>.tar.gz` of the package's Python files and data. Returns its path and hash (12 hex).
 
     The same sources give the same bytes. The controller's content (_content) and plugins stay out.
     """

@@ -53,7 +53,7 @@ class Testbed:
         self.folder = StateFolder(base, name)
         self.name = name
 
-    # -- up -------------------------------------------------------------------------------------------------------------
+    # -- up -----------------------------------------------------------------------------------------------------------
 
     def up(
         self, explained: Explained, report: Reporter, *, converge: bool = False, run_id: str | None = None
@@ -75,7 +75,7 @@ class Testbed:
             run = _Run(self, description, state, report, run_id or time.strftime("%Y%m%dT%H%M%S"), converge)
             return run.go()
 
-    # -- look -----------------------------------------------------------------------------------------------------------
+    # -- look ---------------------------------------------------------------------------------------------------------
 
     def require(self) -> State:
         """The state, or WrongUsage that says how to make the testbed."""
@@ -146,7 +146,7 @@ class Testbed:
             return dict.fromkeys(units or ["node"], "unreachable")
         return dict(zip(units, words.text.split(), strict=False)) if units else {}
 
-    # -- down -----------------------------------------------------------------------------------------------------------
+    # -- down ---------------------------------------------------------------------------------------------------------
 
     def removal(self, testbed_id: str | None = None) -> tuple[list[str], list[Resource]]:
         """What `down` would remove: the ids that belong to this name, and every resource of them."""
@@ -167,7 +167,8 @@ class Testbed:
     def down(self, report: Reporter, *, testbed_id: str | None = None) -> list[Resource]:
         """Remove the testbed and prove that nothing is left. Returns what was removed.
 
-        Works without the state folder, by label. Raises LeftOver with what remains and WrongUsage when there is no such testbed.
+        Works without the state folder, by label. Raises LeftOver with what remains, WrongUsage when there is no such
+        testbed.
         """
         driver = self.driver()
         ids, resources = self.removal(testbed_id)

@@ -147,7 +147,8 @@ def _write(path: Path, certificate: x509.Certificate, key: rsa.RSAPrivateKey) ->
 def _openssl_hash(certificate: x509.Certificate) -> str:
     """The name that OpenSSL looks a CA up by: SHA-1 of the canonical subject, first four bytes, little endian.
 
-    Canonical form (OpenSSL x509_name_canon): every value as UTF8String, lower case, blanks squeezed, without the outer SEQUENCE.
+    Canonical form (OpenSSL x509_name_canon): every value as UTF8String, lower case, blanks squeezed, without the outer
+    SEQUENCE.
     """
     encoded = b""
     for attribute in certificate.subject:
@@ -178,7 +179,7 @@ def _der_oid(dotted: str) -> bytes:
 
 def _signing_policy(certificate: x509.Certificate) -> str:
     """What Globus-style clients want beside a CA: which subjects it may sign."""
-    subject = "".join(f"/{_SHORT[a.oid]}={str(a.value)}" for a in certificate.subject)
+    subject = "".join(f"/{_SHORT[a.oid]}={a.value!s}" for a in certificate.subject)
     return f"access_id_CA X509 '{subject}'\npos_rights globus CA:sign\ncond_subjects globus '\"/DC=test/DC=xdc/*\"'\n"
 
 

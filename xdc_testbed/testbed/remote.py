@@ -116,7 +116,7 @@ def interop(testbed: Testbed, folder: Path, *, cases: Sequence[str], report: Rep
 
 
 def demo(testbed: Testbed, folder: Path, *, preset: str, report: Reporter) -> bool:
-    """Run the pipeline with detector data; facts and corrected files land in `folder`. Returns whether all came as it had to."""
+    """Run the pipeline with detector data; facts and corrected files land in `folder`. Returns whether all is right."""
     node = client(testbed)
     ssh.put_file(node, testbed.known_hosts, ENDPOINTS, endpoints.dump(testbed.endpoints()).encode())
     remote, work = f"/var/tmp/xdc-{folder.name}", f"/var/tmp/xdc-{folder.name}.work"  # noqa: S108 - on the node, made by root

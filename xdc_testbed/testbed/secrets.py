@@ -20,7 +20,7 @@ KAFKA_USERS = ("broker", "controller", "admin", "event-source", "router", "dispa
 def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
     """Read the secrets of a testbed and make those that are missing.
 
-    path: secrets.yml, written 0600; nodes: names of all nodes. Returns the whole tree that roles see as `testbed_secrets`.
+    path: secrets.yml, written 0600; nodes: names of all nodes. Returns the tree that roles see as `testbed_secrets`.
     """
     known: dict[str, Any] = yaml.safe_load(path.read_text()) if path.is_file() else {}
     wanted = {
@@ -46,7 +46,7 @@ def _keep(known: Any, wanted: Any) -> Any:
 
 
 def _macaroon_secret() -> str:
-    """64 random bytes in base64, wrapped as `openssl rand -base64 64` does: XRootD refuses one long line as too short."""
+    """64 random bytes in base64, wrapped as by `openssl rand -base64 64`: XRootD refuses one long line as too short."""
     text = base64.b64encode(secrets.token_bytes(64)).decode()
     return "\n".join(text[start : start + 64] for start in range(0, len(text), 64)) + "\n"
 

@@ -35,8 +35,8 @@ def execute(
     *command: str,
     timeout: float,
     check: bool = True,
-    input: bytes | None = None,
-) -> Completed:  # noqa: A002
+    input: bytes | None = None,  # noqa: A002 - the name that subprocess has given it
+) -> Completed:
     """Run one command on a node."""
     return run(arguments(node, known_hosts, *command), timeout=timeout, check=check, input=input)
 
@@ -62,12 +62,13 @@ def fetch(node: Node, known_hosts: Path, remote: str, local: Path, *, timeout: f
 
 def put_file(node: Node, known_hosts: Path, remote: str, data: bytes, *, mode: str = "0644") -> None:
     """Write one file on a node, whole or not at all."""
+    target, partial = shlex.quote(remote), f"{shlex.quote(remote)}.tmp"
     execute(
         node,
         known_hosts,
         "sh",
         "-c",
-        f"umask 077; cat > {shlex.quote(remote)}.tmp && chmod {mode} {shlex.quote(remote)}.tmp && mv {shlex.quote(remote)}.tmp {shlex.quote(remote)}",
+        f"umask 077; cat > {partial} && chmod {mode} {partial} && mv {partial} {target}",
         timeout=60,
         input=data,
     )
@@ -91,26 +92,37 @@ def _ready(node: Node, known_hosts: Path, until: float) -> str | None:
     stage, seen = STAGES[0], "nothing yet"
     while time.monotonic() < until:
         try:
-            with socket.create_connection((node.ssh_address, node.ssh_port), timeout=2) as connection:
-                stage = "banner"
-                if not connection.recv(64).startswith(b"SSH-"):
-                    raise OSError("the port answers, but not with an SSH banner")
-            stage = "login"
-            probe = "command -v python3 >/dev/null || exit 91; systemctl is-system-running --wait || true"
-            done = run(
-                arguments(node, known_hosts, "sh", "-c", probe),
-                timeout=max(1.0, until - time.monotonic()),
-                check=False,
-            )
-            if done.returncode == 91:
-                stage, seen = "python", "python3 is not in the image"
-            elif done.returncode != 0:
-                seen = done.reason
-            elif done.text.strip() in ("running", "degraded"):
-                return None
+            stage = "address"
+            if _greets(node):
+                stage = "login"
+                problem = _problem(node, known_hosts, until)
+                if problem is None:
+                    return None
+                stage, seen = problem
             else:
-                stage, seen = "system", f"systemd says '{done.text.strip()}'"
+                stage, seen = "banner", "the port answers, but not with an SSH banner"
         except (OSError, DeadlineExceeded) as error:
             seen = str(error)
         time.sleep(0.1)
     return f"{stage}: {seen}"
+
+
+def _greets(node: Node) -> bool:
+    with socket.create_connection((node.ssh_address, node.ssh_port), timeout=2) as connection:
+        try:
+            return connection.recv(64).startswith(b"SSH-")
+        except OSError:
+            return False
+
+
+def _problem(node: Node, known_hosts: Path, until: float) -> tuple[str, str] | None:
+    """Log in and ask systemd. Returns the stage that is not reached and what was seen, or None."""
+    probe = "command -v python3 >/dev/null || exit 91; systemctl is-system-running --wait || true"
+    done = run(arguments(node, known_hosts, "sh", "-c", probe), timeout=max(1.0, until - time.monotonic()), check=False)
+    if done.returncode == 91:
+        return "python", "python3 is not in the image"
+    if done.returncode != 0:
+        return "login", done.reason
+    if done.text.strip() not in ("running", "degraded"):
+        return "system", f"systemd says '{done.text.strip()}'"
+    return None

@@ -1,6 +1,7 @@
 """The state folder of one testbed: what must survive an interruption, and nothing else.
 
-    state.json (schema number, written atomically)   lock   keys/   pki/   secrets.yml   inventory/   logs/<run>/   reports/<run>/
+    state.json (schema number, written atomically)   lock   keys/   pki/   secrets.yml   inventory/
+    logs/<run>/   reports/<run>/
 
 Everything is below one folder of mode 0700. A run that is killed leaves the last whole state.json behind.
 """

@@ -22,7 +22,10 @@ LIMIT = 400_000
 
 
 def bundle(testbed: Testbed) -> Path:
-    """Collect state, logs of the last three runs, and each node's failed units and journal. Returns the archive's path (0600)."""
+    """Collect state, logs of the last three runs, and each node's failed units and journal.
+
+    Returns the path of the archive, which is 0600.
+    """
     folder = testbed.base / f"{testbed.name}.reports"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"bundle-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz"
