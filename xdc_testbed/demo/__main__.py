@@ -22,9 +22,7 @@ _CONFIG = Path("/etc/xdc-testbed")
 def main(words: list[str] | None = None) -> int:
     """Run it. Returns the exit code."""
     arguments = _parser().parse_args(words)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     settings = Settings(
         endpoints=arguments.endpoints,
         kafka=arguments.kafka,
@@ -45,22 +43,12 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m xdc_testbed.demo", description="detector data through the testbed"
-    )
-    parser.add_argument(
-        "--endpoints", type=Path, default=_CONFIG / "endpoints.json", help="what the testbed offers"
-    )
-    parser.add_argument(
-        "--kafka", type=Path, default=_CONFIG / "kafka-client.toml", help="how to reach the broker"
-    )
-    parser.add_argument(
-        "--credentials", type=Path, default=_CONFIG / "credentials", help="folder with demo.secret"
-    )
+    parser = argparse.ArgumentParser(prog="python -m xdc_testbed.demo", description="detector data through the testbed")
+    parser.add_argument("--endpoints", type=Path, default=_CONFIG / "endpoints.json", help="what the testbed offers")
+    parser.add_argument("--kafka", type=Path, default=_CONFIG / "kafka-client.toml", help="how to reach the broker")
+    parser.add_argument("--credentials", type=Path, default=_CONFIG / "credentials", help="folder with demo.secret")
     parser.add_argument("--work", type=Path, required=True, help="folder for raw data, about 200 MB")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the facts and the corrected files"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the facts and the corrected files")
     parser.add_argument("--preset", choices=sorted(PLANS), default="default", help="how much data")
     parser.add_argument("--deadline", type=float, default=300.0, help="seconds for the pipeline")
     parser.add_argument("--json-progress", action="store_true", help="progress as JSON lines")

@@ -54,17 +54,18 @@ class Account:
         """What became of the file, or what is missing."""
         if self.dead_letter is not None:
             return f"failed: {self.dead_letter}"
-        for work, event, what in self._stages():
+        for work, event, what, action in self._stages():
             if work is None:
-                return f"missing: a result of {what}" if event else f"missing: a storage event for {what}"
+                seen = "storage event seen" if event else "no storage event seen"
+                return f"missing: {seen} of the {what}, no result of {action}"
             if work.status == "failed":
-                return f"missing: a dead letter for the failed {what} ({work.reason})"
+                return f"missing: a dead letter for the failed {action} ({work.reason})"
         return "corrected and transferred" if self.shipped else "corrected"
 
-    def _stages(self) -> list[tuple[Work | None, bool, str]]:
-        stages = [(self.calibrate, self.raw_event, "calibrate")]
+    def _stages(self) -> list[tuple[Work | None, bool, str, str]]:
+        stages = [(self.calibrate, self.raw_event, "raw file", "calibrate")]
         if self.shipped:
-            stages.append((self.transfer, self.corrected_event, "transfer"))
+            stages.append((self.transfer, self.corrected_event, "corrected file", "transfer"))
         return stages
 
 

@@ -27,15 +27,11 @@ def read_before(path: Path, detector_id: str) -> dict[int, npt.NDArray[np.uint16
     """The frames of one detector by module number."""
     with np.load(path) as stored:
         return {
-            int(name.rsplit("/", 1)[1]): stored[name]
-            for name in stored.files
-            if name.rsplit("/", 1)[0] == detector_id
+            int(name.rsplit("/", 1)[1]): stored[name] for name in stored.files if name.rsplit("/", 1)[0] == detector_id
         }
 
 
-def _first_frame(
-    work: Path, manifest: RunManifest, detector: DetectorPlan, module: int
-) -> npt.NDArray[Any] | None:
+def _first_frame(work: Path, manifest: RunManifest, detector: DetectorPlan, module: int) -> npt.NDArray[Any] | None:
     """The value of each pixel in the first frame of the first whole file of a module."""
     name = detector.module_name(module)
     for file in manifest.files:

@@ -96,9 +96,7 @@ class Comparison:
         seconds = time.monotonic() - started
         told = client.head(path).checksums.get("adler32", content.adler32)
         equal = told == content.adler32 and (target == kept or filecmp.cmp(target, kept, shallow=False))
-        return Copy(
-            endpoint=endpoint, size=content.size, adler32=told, equal=equal, seconds=round(seconds, 4)
-        )
+        return Copy(endpoint=endpoint, size=content.size, adler32=told, equal=equal, seconds=round(seconds, 4))
 
     def residue(self, stories: list[FileStory], run: int) -> list[str]:
         """What lies among the results at the sites that is no result."""

@@ -56,13 +56,9 @@ def client(endpoint: Endpoint, credentials: Path) -> WebDav:
     """A client that writes and reads as the demonstration. credentials: folder that holds demo.secret."""
     issuer, secret = endpoint.credentials.issuer, credentials / f"{CLIENT}.secret"
     if issuer is None:
-        raise WrongUsage(
-            f"endpoint {endpoint.id} names no token issuer", remedy="the demonstration works with tokens"
-        )
+        raise WrongUsage(f"endpoint {endpoint.id} names no token issuer", remedy="the demonstration works with tokens")
     if not secret.is_file():
-        raise WrongUsage(
-            f"no such file: {secret}", remedy="give the folder of the credentials with --credentials"
-        )
+        raise WrongUsage(f"no such file: {secret}", remedy="give the folder of the credentials with --credentials")
     ca_file = endpoint.credentials.ca_file
     tokens = TokenSource(issuer, CLIENT, secret.read_text().strip(), ca_file, SCOPE)
     return WebDav(endpoint.urls["https"], ca_file=ca_file, token=tokens.token)

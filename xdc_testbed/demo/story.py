@@ -1,7 +1,7 @@
 """The demonstration, from the client node: raw files go in as from a detector, every one is accounted for.
 
-    write the run and its constants -> upload the constants -> upload all raw files in a burst ->
-    follow the broker until every file has ended -> compare sites, read twice through the cache -> story.json
+write the run and its constants -> upload the constants -> upload all raw files in a burst ->
+follow the broker until every file has ended -> compare sites, read twice through the cache -> story.json
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ def tell(settings: Settings, report: Report) -> Story:
     settings.work.mkdir(parents=True, exist_ok=True)
     settings.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        clients = {
-            place.id: stack.enter_context(places.client(place, settings.credentials)) for place in chosen.all
-        }
+        clients = {place.id: stack.enter_context(places.client(place, settings.credentials)) for place in chosen.all}
         tail = Tail(KafkaAccess.read(settings.kafka), TOPICS)
         stack.callback(tail.close)
         origin = clients[chosen.origin.id]
@@ -199,9 +197,7 @@ class _Phases:
         """Say how far the phase is."""
         self.report(Step(self.name, step, done, total, message))
 
-    def all(
-        self, work: Callable[[Item], Made], items: Sequence[Item], what: str, *, workers: int
-    ) -> list[Made]:
+    def all(self, work: Callable[[Item], Made], items: Sequence[Item], what: str, *, workers: int) -> list[Made]:
         """Do the work for all items, some at a time; results in the order of the items."""
         made = []
         with ThreadPoolExecutor(workers) as pool:

@@ -47,7 +47,7 @@ FUNCTIONS = Endpoint(
 class Storage:
     """The part of WebDav that the demonstration uses, over a dictionary."""
 
-    testbed: Testbed
+    testbed: PretendTestbed
     files: dict[str, bytes] = field(default_factory=dict)
 
     def __enter__(self) -> Storage:
@@ -84,7 +84,7 @@ class Storage:
 
 
 @dataclass
-class Testbed:
+class PretendTestbed:
     """Runs the pipeline for each raw file when it is written. lose: raw files whose events get lost;
     spoil: corrected files that arrive at the remote site with another byte."""
 
@@ -170,10 +170,11 @@ class Testbed:
 class PretendTail:
     """Lets a pretended testbed work, and gives each of its records once."""
 
-    def __init__(self, testbed: Testbed) -> None:
+    def __init__(self, testbed: PretendTestbed) -> None:
         self._testbed = testbed
 
     def records(self, wait: float) -> list[tuple[str, bytes]]:
+        assert wait <= 1, "progress has to be said more often"
         if self._testbed.pending:
             self._testbed.work()
         taken, self._testbed.records = self._testbed.records, []

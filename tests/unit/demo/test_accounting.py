@@ -1,0 +1,119 @@
+"""What became of each file, from the pipeline's messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, RESULTS, Ledger, corrected_path
+from xdc_testbed.events.model import DeadLetter, EventType, Result, StorageData, StorageEvent, Times, WorkItem
+
+RAW = "/data/raw/r0007/RAW-R0007-JNGFR01-S00000.h5"
+CORR = "/data/proc/r0007/CORR-R0007-JNGFR01-S00000.h5"
+
+
+def item(path: str, action: str, endpoint: str = "desy-storage") -> WorkItem:
+    data = StorageData(endpoint=endpoint, size=1, closed_at=10.0)
+    event = StorageEvent.make(EventType.WRITTEN, path, data, testbed="demo", session=endpoint)
+    return WorkItem.make(event, action, f"/_/xdc/{action}", {}, created_at=10.1)
+
+
+def result(work: WorkItem, reason: str | None = None, *, at: float = 12.0, said: str = "done") -> Result:
+    return Result(
+        id=work.id,
+        event_id=work.event.id,
+        subject=work.event.subject,
+        endpoint=work.event.data.endpoint,
+        rule=work.rule,
+        action=work.action,
+        status="failed" if reason else "ok",
+        reason=reason,
+        attempts=1,
+        result={"status": said},
+        times=Times(closed=10.0, event=10.01, routed=10.02, invoked=10.03, action_started=10.04, ended=at),
+    )
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger([RAW], "desy-storage", shipped=True)
+
+
+def test_the_corrected_file_lies_where_the_action_puts_it() -> None:
+    assert corrected_path(RAW) == CORR
+
+
+def test_a_file_is_settled_when_it_is_corrected_and_transferred(ledger: Ledger) -> None:
+    ledger.take(RESULTS, result(item(RAW, "calibrate")).to_json())
+    assert not ledger.settled
+    ledger.take(RESULTS, result(item(CORR, "transfer")).to_json())
+    assert ledger.settled
+    assert ledger.missing() == []
+
+
+def test_without_a_second_site_the_calibration_settles_it() -> None:
+    ledger = Ledger([RAW], "desy-storage", shipped=False)
+    ledger.take(RESULTS, result(item(RAW, "calibrate")).to_json())
+    assert ledger.settled
+
+
+def test_a_dead_letter_settles_it_with_the_reason(ledger: Ledger) -> None:
+    work = item(RAW, "calibrate")
+    ledger.take(DEAD_LETTERS, DeadLetter.of(work, result(work, "input is truncated")).to_json())
+    assert ledger.settled
+    assert ledger.accounts[RAW].said == "failed: input is truncated"
+    assert ledger.accounts[RAW].calibrate is not None
+
+
+def test_a_failure_without_a_dead_letter_is_not_accounted_for(ledger: Ledger) -> None:
+    ledger.take(RESULTS, result(item(RAW, "calibrate"), "input is truncated").to_json())
+    assert ledger.missing() == [
+        "RAW-R0007-JNGFR01-S00000.h5: missing: a dead letter for the failed calibrate (input is truncated)"
+    ]
+
+
+def test_what_is_missing_says_how_far_the_file_came(ledger: Ledger) -> None:
+    said = [ledger.accounts[RAW].said]
+    for topic, record in (
+        (EVENTS, item(RAW, "x").event.to_json()),
+        (RESULTS, result(item(RAW, "calibrate")).to_json()),
+        (EVENTS, item(CORR, "x").event.to_json()),
+    ):
+        ledger.take(topic, record)
+        said.append(ledger.accounts[RAW].said)
+    assert said == [
+        "missing: no storage event seen of the raw file, no result of calibrate",
+        "missing: storage event seen of the raw file, no result of calibrate",
+        "missing: no storage event seen of the corrected file, no result of transfer",
+        "missing: storage event seen of the corrected file, no result of transfer",
+    ]
+
+
+def test_the_first_success_counts_and_not_its_repetition(ledger: Ledger) -> None:
+    work = item(RAW, "calibrate")
+    ledger.take(RESULTS, result(work, at=12.0).to_json())
+    ledger.take(RESULTS, result(work, at=99.0, said="already-done").to_json())
+    account = ledger.accounts[RAW].calibrate
+    assert account is not None
+    assert (account.ended, account.outcome) == (12.0, "done")
+
+
+def test_a_success_after_a_failure_counts(ledger: Ledger) -> None:
+    work = item(RAW, "calibrate")
+    ledger.take(RESULTS, result(work, "service gone").to_json())
+    ledger.take(RESULTS, result(work).to_json())
+    account = ledger.accounts[RAW].calibrate
+    assert account is not None
+    assert account.status == "ok"
+
+
+def test_the_same_path_at_another_site_is_not_this_file(ledger: Ledger) -> None:
+    ledger.take(EVENTS, item(CORR, "x", endpoint="remote-storage").event.to_json())
+    ledger.take(RESULTS, result(item(RAW, "calibrate", endpoint="remote-storage")).to_json())
+    assert ledger.count == 0
+    assert ledger.events == set()
+
+
+@pytest.mark.parametrize("topic", [EVENTS, RESULTS, DEAD_LETTERS])
+def test_a_record_that_is_none_changes_nothing(ledger: Ledger, topic: str) -> None:
+    ledger.take(topic, b"\xff not JSON")
+    assert ledger.count == 0
