@@ -107,9 +107,7 @@ def package(body: Any, config: Config, namespace: str) -> PackagePut:
 def trigger(body: Any, config: Config) -> TriggerPut:
     """Read the body of a PUT of a trigger. Raises Refused 400 or 413."""
     _object(body, "parameters")
-    return TriggerPut(
-        _parameters(body, "parameters", config), _parameters(body, "annotations", config), _publish(body)
-    )
+    return TriggerPut(_parameters(body, "parameters", config), _parameters(body, "annotations", config), _publish(body))
 
 
 def rule(body: Any, config: Config, namespace: str) -> RulePut:
@@ -200,9 +198,7 @@ def _exec(given: Any, config: Config, namespace: str) -> tuple[Exec | None, str 
                 f"The specified runtime '{kind}' is not supported by this platform. Valid values are: {valid}."
             )
     if not isinstance(code, str):
-        raise malformed(
-            f"'code' must be a string or attachment object defined in 'exec' for '{kind}' actions"
-        )
+        raise malformed(f"'code' must be a string or attachment object defined in 'exec' for '{kind}' actions")
     if len(code) > config.limits.code:
         raise Refused(_TOO_LARGE, messages.entity_too_large("exec", len(code), config.limits.code))
     main = given.get("main")
@@ -214,9 +210,7 @@ def _parameters(body: dict[str, Any], name: str, config: Config) -> Parameters |
     if given is None:
         return None
     try:
-        found = tuple(
-            Parameter(entry["key"], entry.get("value"), entry.get("init") is True) for entry in given
-        )
+        found = tuple(Parameter(entry["key"], entry.get("value"), entry.get("init") is True) for entry in given)
         well_formed = isinstance(given, list) and all(isinstance(parameter.key, str) for parameter in found)
     except (KeyError, TypeError, AttributeError):
         well_formed = False

@@ -55,9 +55,7 @@ class Catalogue:
         first."""
         inside = f"{path}/"
         found = [
-            entity
-            for name, entity in self._entities.items()
-            if isinstance(entity, kind) and name.startswith(inside)
+            entity for name, entity in self._entities.items() if isinstance(entity, kind) and name.startswith(inside)
         ]
         return sorted(found, key=lambda entity: entity.updated, reverse=True)
 

@@ -96,9 +96,7 @@ def load(path: Path) -> Config:
     try:
         raw = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise WrongUsage(
-            f"{path}: {error}", remedy="see the head of emulators/openwhisk/config.py"
-        ) from error
+        raise WrongUsage(f"{path}: {error}", remedy="see the head of emulators/openwhisk/config.py") from error
     try:
         host, _, port = str(raw.pop("listen")).rpartition(":")
         certificate, key = raw.pop("certificate", None), raw.pop("key", None)
@@ -124,9 +122,7 @@ def load(path: Path) -> Config:
     if bool(certificate) != bool(key):
         raise WrongUsage(f"{path}: certificate and key go together")
     if config.pool.memory < config.limits.max_memory:
-        raise WrongUsage(
-            f"{path}: pool.memory is less than limits.max_memory: such an action could never run"
-        )
+        raise WrongUsage(f"{path}: pool.memory is less than limits.max_memory: such an action could never run")
     return config
 
 

@@ -35,9 +35,7 @@ class Controller:
         self.catalogue = Catalogue(self._store)
         self.resolver = Resolver(self.catalogue)
         self.records = Records(self._store, pool.records, pool.record_bytes)
-        self.throttle = Throttle(
-            limits.invocations_per_minute, limits.concurrent_invocations, limits.fires_per_minute
-        )
+        self.throttle = Throttle(limits.invocations_per_minute, limits.concurrent_invocations, limits.fires_per_minute)
         self.pool = Pool(runtime, pool)
         self.invoker = Invoker(config, self.catalogue, self.resolver, self.pool, self.records, self.throttle)
 

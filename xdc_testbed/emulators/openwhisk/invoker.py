@@ -134,9 +134,7 @@ class Invoker:
             arguments = response.result
             if isinstance(arguments, dict):
                 arguments = runnable.arguments | arguments
-            part = Activation(
-                activation.user, activation.transaction, time(), runnable, arguments, activation.id
-            )
+            part = Activation(activation.user, activation.transaction, time(), runnable, arguments, activation.id)
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             await self._live(part, done)
             components.append(part.id)
@@ -233,9 +231,7 @@ class Invoker:
         }
         try:
             async with asyncio.timeout(timeout / 1000):
-                answer = await container.connection.request(
-                    "/init", jsontext.dumps({"value": value}), self._most
-                )
+                answer = await container.connection.request("/init", jsontext.dumps({"value": value}), self._most)
         except TimeoutError:
             times.init, times.timed_out = _ms(time()) - times.start, True
             container.kill()

@@ -75,11 +75,7 @@ class Records:
 
     def _matching(self, namespace: str, name: str | None, since: int, upto: int) -> Iterator[Kept]:
         for kept in reversed(self._order):
-            if (
-                kept.namespace == namespace
-                and since <= kept.start <= upto
-                and (name is None or kept.name == name)
-            ):
+            if kept.namespace == namespace and since <= kept.start <= upto and (name is None or kept.name == name):
                 yield kept
 
     def _keep(self, number: int, record: dict[str, Any], body: bytes) -> None:

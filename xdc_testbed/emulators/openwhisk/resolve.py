@@ -85,6 +85,7 @@ class Resolver:
 
 
 def _runnable(action: Action, parameters: Parameters, binding: str | None) -> Runnable:
-    arguments = {parameter.key: parameter.value for parameter in parameters if not parameter.init}
+    hidden = {"_actions"} if action.exec.kind == "sequence" else set()
+    arguments = {one.key: one.value for one in parameters if not one.init and one.key not in hidden}
     environment = {parameter.key: parameter.value for parameter in parameters if parameter.init}
     return Runnable(action, parameters, arguments, environment, binding)

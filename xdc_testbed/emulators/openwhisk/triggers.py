@@ -79,9 +79,8 @@ async def fire(controller: Controller, request: Request, name: str) -> Reply:
     trigger = controller.catalogue.get(Trigger, name)
     if not any(link.active for link in trigger.links):
         return Reply(204)
-    merged = {parameter.key: parameter.value for parameter in trigger.parameters} | payload
     activation = os.urandom(16).hex()
-    task = asyncio.get_running_loop().create_task(_fire(controller, request, trigger, merged, activation))
+    task = asyncio.get_running_loop().create_task(_fire(controller, request, trigger, payload, activation))
     _firing.add(task)
     task.add_done_callback(_firing.discard)
     header = ((b"x-openwhisk-activation-id", activation.encode()),)
@@ -97,9 +96,9 @@ async def _fire(
         for key, value in request.headers.items()
         if key not in _ENTITY_HEADERS
     }
-    logs = [
-        _activate(controller, request, link, payload | {"__ow_headers": headers}) for link in trigger.links
-    ]
+    arguments = {parameter.key: parameter.value for parameter in trigger.parameters} | payload
+    arguments["__ow_headers"] = headers
+    logs = [_activate(controller, request, link, arguments) for link in trigger.links]
     controller.records.add(
         {
             "activationId": activation,
@@ -116,9 +115,7 @@ async def _fire(
     )
 
 
-def _activate(
-    controller: Controller, request: Request, link: Link, payload: dict[str, Any]
-) -> dict[str, Any]:
+def _activate(controller: Controller, request: Request, link: Link, payload: dict[str, Any]) -> dict[str, Any]:
     """Start one rule's action; returns the entry of the trigger's record: accepted, or why not."""
     failed: dict[str, Any] = {"statusCode": 1, "success": False, "rule": link.rule}
     if not link.active:
@@ -128,9 +125,7 @@ def _activate(
         runnable = controller.resolver.runnable(request.user, link.action)
     except Refused as refused:
         return failed | {"error": refused.text, "action": link.action}
-    activation = Activation(
-        request.user, request.transaction, time.time(), runnable, runnable.arguments | payload
-    )
+    activation = Activation(request.user, request.transaction, time.time(), runnable, runnable.arguments | payload)
     controller.invoker.start(activation)
     accepted = {"statusCode": 0, "success": True, "activationId": activation.id}
     return accepted | {"rule": link.rule, "action": link.action}

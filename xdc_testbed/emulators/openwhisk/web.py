@@ -82,9 +82,7 @@ class Request:
             return True
         if value in {"false", "0", "no", "off"}:
             return False
-        raise Refused(
-            400, messages.malformed_query(name, f"'{value}' is not a valid Boolean value"), routed=False
-        )
+        raise Refused(400, messages.malformed_query(name, f"'{value}' is not a valid Boolean value"), routed=False)
 
     def content_length(self) -> int:
         """As the client says; 0 without."""
