@@ -149,7 +149,7 @@ def load(
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
-        _merge(merged, layer)
+        merge(merged, layer)
         origins.update(dict.fromkeys((key for key, _ in _flat(layer)), origin))
     try:
         description = Description.model_validate(merged)
@@ -188,12 +188,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise WrongUsage(f"{path} is not TOML: {error}", remedy="mend the line that the message names") from None
 
 
-def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Lay a layer over a tree: tables go together key by key, any other value of the layer wins; it stays unchanged."""
     for key, value in layer.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        if isinstance(value, Mapping):
+            below = into.get(key)
+            if not isinstance(below, dict):
+                below = into[key] = {}
+            merge(below, value)
         else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+            into[key] = value
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xdc_testbed.errors import WrongUsage, XdcError
 
@@ -101,7 +101,14 @@ class StateFolder:
                 f"state of testbed '{self.name}' has schema {number}, this kit writes {SCHEMA}",
                 remedy="use the kit that made it, or remove it with down",
             )
-        return State.model_validate(raw)
+        try:
+            return State.model_validate(raw)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise XdcError(
+                f"{self.path / 'state.json'} is damaged: {'.'.join(map(str, fault['loc']))}: {fault['msg']}",
+                remedy=f"xdc-testbed down --name {self.name}  removes by label",
+            ) from None
 
     def write(self, state: State) -> None:
         """Replace state.json in one step."""

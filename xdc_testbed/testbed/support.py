@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import time
 from collections.abc import Iterator
@@ -30,8 +31,10 @@ def bundle(testbed: Testbed) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"bundle-{time.strftime('%Y%m%dT%H%M%S')}.tar.gz"
     words = _secrets(testbed)
-    with tarfile.open(target, "w:gz") as archive:
-        target.chmod(0o600)
+    with (
+        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
+        tarfile.open(fileobj=file, mode="w:gz") as archive,
+    ):
         for name, text in _parts(testbed):
             _add(archive, name, redact(text, words))
     return target
@@ -80,7 +83,7 @@ def _parts(testbed: Testbed) -> Iterator[tuple[str, str]]:
         yield "state.json", (path / "state.json").read_text()
     for run in sorted((path / "logs").glob("*"))[-3:]:
         for file in sorted(run.glob("*")):
-            yield f"logs/{run.name}/{file.name}", _tail(file.read_bytes())
+            yield f"logs/{run.name}/{file.name}", file.read_text(errors="replace")
     for node in testbed.nodes() if testbed.folder.exists else []:
         for title, command in {
             "units": ("systemctl", "--failed", "--no-pager", "--plain"),
@@ -94,11 +97,8 @@ def _parts(testbed: Testbed) -> Iterator[tuple[str, str]]:
             yield f"nodes/{node.name}/{title}.txt", text
 
 
-def _tail(data: bytes) -> str:
-    return data[-LIMIT:].decode(errors="replace")
-
-
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
+    """Add the end of a text; it is cut after it was redacted, since half a secret would not be found."""
     data = text.encode()[-LIMIT:]
     entry = tarfile.TarInfo(name)
     entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
