@@ -140,6 +140,7 @@ def _constants(job: _Job, raw: Path) -> Path:
 def _upload(job: _Job, path: str, data: bytes | Path) -> None:
     part = job.work.part(path)
     with job.storage.removing(part):
+        job.storage.make_folder(str(PurePosixPath(path).parent))
         job.storage.send(part, data)
         job.storage.publish(part, path)
 

@@ -79,9 +79,7 @@ def _energy(
     np.subtract(analog, _by_stage(offset, stage), out=energy, dtype=np.float32)
     mask |= _by_stage(bad, stage)
     if parameters.common_mode:
-        subtract_common_mode(
-            energy, usable=(stage == 0) & (mask == 0), shifted=stage == 0, parameters=parameters
-        )
+        subtract_common_mode(energy, usable=(stage == 0) & (mask == 0), shifted=stage == 0, parameters=parameters)
     np.multiply(energy, _by_stage(factor, stage), out=energy)
     mask[~np.isfinite(energy)] |= np.uint32(BadPixels.VALUE_IS_NAN)
 

@@ -47,7 +47,5 @@ def count_by_reason(mask: npt.NDArray[np.uint32]) -> dict[str, int]:
     set_bits = int(np.bitwise_or.reduce(mask, axis=None)) if mask.size else 0
     bad: npt.NDArray[Any] = mask[mask != 0]
     return {
-        str(reason.name): int(np.count_nonzero(bad & np.uint32(reason)))
-        for reason in BadPixels
-        if set_bits & reason
+        str(reason.name): int(np.count_nonzero(bad & np.uint32(reason))) for reason in BadPixels if set_bits & reason
     }

@@ -103,9 +103,7 @@ class _Reader:
     def __init__(self, file: h5py.File, detector: Detector) -> None:
         names = list(file)
         if len(names) != 1:
-            raise ConstantsInvalid(
-                f"a file of constants holds one physical module, this one holds {len(names)}"
-            )
+            raise ConstantsInvalid(f"a file of constants holds one physical module, this one holds {len(names)}")
         self._pdu = str(names[0])
         self._group = file[self._pdu]
         self._detector = detector
@@ -147,9 +145,7 @@ class _Reader:
             return np.ascontiguousarray(stored.transpose(2, 1, 0))
         return np.ascontiguousarray(stored[..., :stages].transpose(2, 3, 1, 0))
 
-    def _check(
-        self, name: str, dataset: h5py.Dataset, dimensions: tuple[str, ...], stages: int | None
-    ) -> None:
+    def _check(self, name: str, dataset: h5py.Dataset, dimensions: tuple[str, ...], stages: int | None) -> None:
         declared = tuple(_text(d) for d in dataset.attrs.get("dims", dimensions))
         slow, fast = self._detector.frame
         shape = dataset.shape

@@ -55,9 +55,7 @@ class CorrectedFile:
         self._mask = group.create_dataset("mask", dtype="u4", **layout, **deflate)
         if legacy_names:
             for top in ("INDEX", "INSTRUMENT"):
-                file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(
-                    f"/{top}/{raw.module.corrected_source}"
-                )
+                file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(f"/{top}/{raw.module.corrected_source}")
 
     def write(
         self,

@@ -72,7 +72,8 @@ class Module:
 JUNGFRAU = Detector(
     name="JUNGFRAU",
     raw_source=re.compile(
-        r"(?P<detector>[^/]+_(?:JNGFR|JF[14]M|JUNGF|JF500K\d?|JF))/DET/(?P<device>JNGFR(?P<module>\d+)):daqOutput"
+        r"(?P<detector>[^/]+_(?:JNGFR|JF[14]M|JUNGF|JF500K\d?|JF))/DET/"
+        r"(?P<device>(?:JNGFR|MODULE_|RECEIVER-)(?P<module>\d+)):daqOutput"
     ),
     corrected_channel="daqOutput",
     group="data",
@@ -108,18 +109,11 @@ def identify(sources: list[str]) -> Module:
     Raises InputInvalid when there is none or more than one: a raw file holds the data of one aggregator.
     """
     modules = [
-        detector.module(source)
-        for source in sources
-        for detector in DETECTORS
-        if detector.raw_source.fullmatch(source)
+        detector.module(source) for source in sources for detector in DETECTORS if detector.raw_source.fullmatch(source)
     ]
     if not modules:
         known = ", ".join(detector.name for detector in DETECTORS)
-        raise InputInvalid(
-            f"no module of {known} in this file", remedy="give a RAW file of a detector module"
-        )
+        raise InputInvalid(f"no module of {known} in this file", remedy="give a RAW file of a detector module")
     if len(modules) > 1:
-        raise InputInvalid(
-            f"more than one detector module in this file: {', '.join(m.raw_source for m in modules)}"
-        )
+        raise InputInvalid(f"more than one detector module in this file: {', '.join(m.raw_source for m in modules)}")
     return modules[0]

@@ -148,9 +148,7 @@ def _agipd(raw: RawFile) -> _Kernel:
     def kernel(rows: slice, constants: ModuleConstants, parameters: Parameters) -> _Pixels:
         cells = cell_id[rows].reshape(-1)
         pixels = _empty((cells.size, *raw.module.detector.frame))
-        agipd.correct(
-            image[rows], cells, constants, parameters, energy=pixels[0], stage=pixels[1], mask=pixels[2]
-        )
+        agipd.correct(image[rows], cells, constants, parameters, energy=pixels[0], stage=pixels[1], mask=pixels[2])
         return pixels
 
     return kernel

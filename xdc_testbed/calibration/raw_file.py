@@ -139,9 +139,7 @@ def _sources(file: h5py.File, version: tuple[int, int]) -> list[str]:
     if where not in file:
         raise InputInvalid(f"input is not in the EuXFEL format: no {where}")
     found = (entry.decode() for entry in file[where][:] if entry)
-    names = [
-        name.removeprefix("INSTRUMENT/").rsplit("/", 1)[0] for name in found if name.startswith("INSTRUMENT/")
-    ]
+    names = [name.removeprefix("INSTRUMENT/").rsplit("/", 1)[0] for name in found if name.startswith("INSTRUMENT/")]
     return list(dict.fromkeys(names))
 
 
@@ -154,9 +152,7 @@ def _index(file: h5py.File, module: Module, version: tuple[int, int]) -> TrainIn
         raise InputInvalid("INDEX/trainId has a zero before the last train")
     first, count = _spans(file, f"INDEX/{module.raw_source}/{module.detector.group}", trains)
     keep = _valid(file, stored[:trains], version)
-    timestamps = (
-        file["INDEX/timestamp"][:trains] if "INDEX/timestamp" in file else np.zeros(trains, np.uint64)
-    )
+    timestamps = file["INDEX/timestamp"][:trains] if "INDEX/timestamp" in file else np.zeros(trains, np.uint64)
     return TrainIndex(
         train_ids=stored[:trains][keep],
         timestamps=timestamps[keep],

@@ -77,6 +77,4 @@ def _agipd() -> Layout:
         for i in range(4)
     }
     canvas = (2 * height + hole, 2 * width + hole)
-    return Layout(
-        (slow, fast), origins, turned=True, canvas=canvas, beam=(height + hole / 2, width + hole / 2)
-    )
+    return Layout((slow, fast), origins, turned=True, canvas=canvas, beam=(height + hole / 2, width + hole / 2))

@@ -79,14 +79,10 @@ class Response:
         flat = np.zeros(shape, np.uint32)
         flat[:, :, flawed > 1 - 2e-4] = FF_GAIN_DEVIATION
         thresholds = np.empty((cells, 2, slow, fast), np.float32)
-        thresholds[:] = np.rint(
-            np.array(GAIN_THRESHOLDS)[:, None, None] + draw.normal(0, 40, (2, slow, fast))
-        )
+        thresholds[:] = np.rint(np.array(GAIN_THRESHOLDS)[:, None, None] + draw.normal(0, 40, (2, slow, fast)))
         return cls(kind, offset, relative, slope, dark, flat, thresholds)
 
-    def digitise(
-        self, photons: npt.NDArray[np.uint16], cell: int, kev: float, draw: np.random.Generator
-    ) -> Digitised:
+    def digitise(self, photons: npt.NDArray[np.uint16], cell: int, kev: float, draw: np.random.Generator) -> Digitised:
         """Turn one frame of photons into what the chip sends. kev: energy of a photon; draw: for bad pixels
         and levels.
         """
@@ -96,11 +92,7 @@ class Response:
         beyond_high = adc[0] > high
         beyond_medium = adc[1] < medium if self.kind == "JUNGFRAU" else adc[1] > medium
         stage = (beyond_high.astype(np.uint8) + (beyond_high & beyond_medium)).astype(np.uint8)
-        sent = (
-            np.take_along_axis(adc, stage[None].astype(np.intp), axis=0)[0]
-            .clip(1, ADC_MAX - 1)
-            .astype(np.uint16)
-        )
+        sent = np.take_along_axis(adc, stage[None].astype(np.intp), axis=0)[0].clip(1, ADC_MAX - 1).astype(np.uint16)
         mask = np.take_along_axis(self.dark[cell] | self.flat[cell], stage[None].astype(np.intp), axis=0)[0]
         broken = (mask & (OFFSET_OUT_OF_THRESHOLD | NON_SENSITIVE)) != 0
         sent[broken] = draw.integers(1, ADC_MAX - 1, int(np.count_nonzero(broken)))
@@ -112,9 +104,7 @@ class Response:
     def gain(self, cell: int) -> npt.NDArray[np.float64]:
         """ADU/keV by stage, exactly what the float32 constants say."""
         relative = self.relative[cell].astype(np.float64)
-        per_kev: npt.NDArray[np.float64] = (
-            relative if self.kind == "JUNGFRAU" else self.slope[cell] / relative
-        )
+        per_kev: npt.NDArray[np.float64] = relative if self.kind == "JUNGFRAU" else self.slope[cell] / relative
         return per_kev
 
     def _with_gain_bits(

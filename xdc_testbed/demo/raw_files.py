@@ -127,6 +127,4 @@ def _write_index(file: h5py.File, span: RawSpan) -> None:
     for group, count in span.groups.items():
         where = f"INDEX/{span.source}/{group}"
         for name, values in (("first", np.cumsum(count) - count), ("count", count)):
-            file.create_dataset(
-                f"{where}/{name}", data=values.astype(np.uint64), maxshape=(None,), chunks=True
-            )
+            file.create_dataset(f"{where}/{name}", data=values.astype(np.uint64), maxshape=(None,), chunks=True)

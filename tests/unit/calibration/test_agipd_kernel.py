@@ -28,9 +28,7 @@ def correct(
     analog: Any, gain: Any, module: ModuleConstants, parameters: Parameters | None = None, cell: int = 0
 ) -> tuple[Any, Any, Any]:
     raw = np.array([analog, gain], np.uint16)[None]
-    energy, stage, mask = (
-        np.full(raw.shape[:1] + raw.shape[2:], 77, t) for t in (np.float32, np.uint8, np.uint32)
-    )
+    energy, stage, mask = (np.full(raw.shape[:1] + raw.shape[2:], 77, t) for t in (np.float32, np.uint8, np.uint32))
     cells = np.array([cell], np.uint16)
     agipd.correct(raw, cells, module, parameters or Parameters(), energy=energy, stage=stage, mask=mask)
     return energy[0], stage[0], mask[0]

@@ -34,8 +34,7 @@ def test_planes_are_cell_stage_slow_fast(corrected: Corrected) -> None:
         assert [*stored.attrs["dims"]] == ["fast_scan", "slow_scan", "cell", "gain"]
         assert constants.offset[2, 1, 400, 50] == stored[50, 400, 2, 1]
         assert constants.factor[2, 1, 400, 50] == pytest.approx(
-            file["Agipd_M100/RelativeGain/0/data"][50, 400, 2, 1]
-            / file["Agipd_M100/SlopesFF/0/data"][50, 400, 2]
+            file["Agipd_M100/RelativeGain/0/data"][50, 400, 2, 1] / file["Agipd_M100/SlopesFF/0/data"][50, 400, 2]
         )
 
 
@@ -115,6 +114,8 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
     [
         ("SPB_IRDA_JF4M/DET/JNGFR03:daqOutput", "JNGFR03", "SPB_IRDA_JF4M/CORR/JNGFR03:daqOutput"),
         ("FXE_XAD_JF500K/DET/JNGFR01:daqOutput", "JNGFR01", "FXE_XAD_JF500K/CORR/JNGFR01:daqOutput"),
+        ("SPB_IRDA_JNGFR/DET/MODULE_1:daqOutput", "JNGFR01", "SPB_IRDA_JNGFR/CORR/MODULE_1:daqOutput"),
+        ("FXE_XAD_JF1M/DET/RECEIVER-2:daqOutput", "JNGFR02", "FXE_XAD_JF1M/CORR/RECEIVER-2:daqOutput"),
         ("MID_DET_AGIPD1M-1/DET/15CH0:xtdf", "AGIPD15", "MID_DET_AGIPD1M-1/CORR/15CH0:output"),
         ("HED_DET_AGIPD500K2G/DET/7CH0:xtdf", "AGIPD07", "HED_DET_AGIPD500K2G/CORR/7CH0:output"),
     ],

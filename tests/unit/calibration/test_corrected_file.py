@@ -16,17 +16,14 @@ from corrected_run import Corrected
 from extra_data import RunDirectory
 from extra_data.components import AGIPD1M, JUNGFRAU
 from extra_data.validation import FileAccess, FileValidator
+from extra_data.validation import main as extra_data_validate
 
-from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_file
+from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_file, pipeline
 
 
 def problems(folder: Path) -> list[dict[str, object]]:
     """What `extra-data-validate` finds in each file of a folder."""
-    return [
-        problem
-        for path in sorted(folder.glob("*.h5"))
-        for problem in FileValidator(FileAccess(path)).run_checks()
-    ]
+    return [problem for path in sorted(folder.glob("*.h5")) for problem in FileValidator(FileAccess(path)).run_checks()]
 
 
 def test_extra_data_finds_no_problem_and_all_files(corrected: Corrected) -> None:
@@ -35,6 +32,11 @@ def test_extra_data_finds_no_problem_and_all_files(corrected: Corrected) -> None
         f"CORR-R0001-{m}.h5" for m in ("AGIPD00-S00000", "JNGFR01-S00000", "JNGFR01-S00001", "JNGFR02-S00000")
     ]
     assert problems(corrected.proc) == []
+
+
+def test_the_validation_command_accepts_the_folder(corrected: Corrected, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not extra_data_validate([str(corrected.proc)])
+    assert "No problems found" in capsys.readouterr().out
 
 
 def test_jungfrau_component_reads_corrected_data(corrected: Corrected) -> None:
@@ -79,9 +81,7 @@ def test_the_raw_name_leads_to_the_corrected_source(corrected: Corrected) -> Non
         assert file["METADATA/dataFormatVersion"][0] == b"1.2"
 
 
-def test_the_same_work_gives_the_same_bytes_and_the_same_manifest(
-    corrected: Corrected, tmp_path: Path
-) -> None:
+def test_the_same_work_gives_the_same_bytes_and_the_same_manifest(corrected: Corrected, tmp_path: Path) -> None:
     for name in ("JNGFR01-S00000", "AGIPD00-S00000"):
         again = calibrate_file(
             corrected.raw / f"RAW-R0001-{name}.h5", tmp_path / f"CORR-R0001-{name}.h5", corrected.cal
@@ -89,6 +89,17 @@ def test_the_same_work_gives_the_same_bytes_and_the_same_manifest(
         before = next(f for f in corrected.manifest.files if f.input.name.endswith(f"{name}.h5"))
         assert again.files == (before,)
         assert CalibrationManifest.model_validate_json(again.to_json()) == again
+
+
+def test_pixels_do_not_depend_on_how_many_frames_are_taken_at_a_time(
+    corrected: Corrected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "BLOCK_FRAMES", 3)
+    name, where = "CORR-R0001-AGIPD00-S00000.h5", "INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/0CH0:output/image"
+    calibrate_file(corrected.raw / name.replace("CORR", "RAW"), tmp_path / name, corrected.cal)
+    with h5py.File(tmp_path / name) as have, h5py.File(corrected.proc / name) as want:
+        for key in ("data", "gain", "mask"):
+            assert have[f"{where}/{key}"][...].tobytes() == want[f"{where}/{key}"][...].tobytes()
 
 
 def test_another_process_gives_the_same_bytes(corrected: Corrected, tmp_path: Path) -> None:
@@ -116,9 +127,7 @@ def test_a_file_in_which_no_train_has_data_is_corrected_to_one_without_data(
     shutil.copy(corrected.raw / raw.name, raw)
     with h5py.File(raw, "r+") as file:
         where = []
-        file["INDEX"].visit(
-            lambda key: where.append(key) if re.search(r"(data|image)/(first|count)$", key) else None
-        )
+        file["INDEX"].visit(lambda key: where.append(key) if re.search(r"(data|image)/(first|count)$", key) else None)
         for key in where:
             file[f"INDEX/{key}"][:] = 0
     manifest = calibrate_file(raw, out, corrected.cal)

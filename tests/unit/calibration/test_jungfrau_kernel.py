@@ -24,9 +24,7 @@ def constants(cells: int = 1, slow: int = 1, fast: int = 8) -> ModuleConstants:
     return ModuleConstants(offset, np.float32(1) / gain, np.zeros(shape, np.uint32), None, ())
 
 
-def correct(
-    adc: Any, code: Any, module: ModuleConstants, cell: int = 0, **options: Any
-) -> tuple[Any, Any, Any]:
+def correct(adc: Any, code: Any, module: ModuleConstants, cell: int = 0, **options: Any) -> tuple[Any, Any, Any]:
     adc, code = np.array(adc, np.uint16)[None, None], np.array(code, np.uint8)[None, None]
     energy, stage, mask = (np.full(adc.shape, 77, t) for t in (np.float32, np.uint8, np.uint32))
     cells = np.array([cell], np.uint8)

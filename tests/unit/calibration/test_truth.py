@@ -20,9 +20,7 @@ def read(corrected: Corrected, name: str, kind: str) -> dict[str, Any]:
         (detector,) = file["INSTRUMENT"]
         (source,) = file[f"INSTRUMENT/{detector}/CORR"]
         data = file[f"INSTRUMENT/{detector}/CORR/{source}/{group}"]
-        return {key: data[key][...] for key in (image, "gain", "mask", "trainId")} | {
-            "energy": data[image][...]
-        }
+        return {key: data[key][...] for key in (image, "gain", "mask", "trainId")} | {"energy": data[image][...]}
 
 
 def test_energy_is_that_of_the_photons_within_half_an_adu(corrected: Corrected) -> None:
@@ -57,9 +55,7 @@ def test_stages_and_masks_are_exactly_the_expected_ones(corrected: Corrected) ->
 
 @pytest.mark.parametrize("kind", ["JUNGFRAU", "AGIPD"])
 def test_the_manifest_counts_what_is_in_the_files(corrected: Corrected, kind: str) -> None:
-    for file, outcome in zip(
-        sorted(corrected.run.files, key=lambda f: f.path), corrected.manifest.files, strict=True
-    ):
+    for file, outcome in zip(sorted(corrected.run.files, key=lambda f: f.path), corrected.manifest.files, strict=True):
         assert file.path.endswith(outcome.input.name)
         assert (file.expected, file.reason) == (outcome.outcome, outcome.reason)
         assert (file.size, file.adler32) == (outcome.input.size, outcome.input.adler32)
