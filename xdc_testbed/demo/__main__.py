@@ -1,7 +1,7 @@
 """The demonstration on the client node: `python -m xdc_testbed.demo --work DIR --out DIR`.
 
 Progress goes to standard output, as JSON lines with --json-progress. Exit code 0 when every file became
-what it had to; 1 when not, with a line for each on standard error.
+what it had to; 1 when not, with a line for each on standard error; anything else when there is no story to judge.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from xdc_testbed.demo.story import PLANS, Settings, Step, tell
 from xdc_testbed.errors import XdcError
 
 _CONFIG = Path("/etc/xdc-testbed")
+_NO_STORY = 9
 
 
 def main(words: list[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
         story = tell(settings, _json_lines if arguments.json_progress else _lines)
     except XdcError as error:
         sys.stderr.write(f"{error.message}\n{error.remedy or ''}\n")
-        return error.exit_code
+        return error.exit_code if error.exit_code != 1 else _NO_STORY
     for line in story.unexpected:
         sys.stderr.write(f"{line}\n")
     return 0 if story.as_expected else 1

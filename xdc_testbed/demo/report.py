@@ -13,24 +13,37 @@ from xdc_testbed.demo import figures, latency, words
 from xdc_testbed.demo.facts import Phase
 from xdc_testbed.demo.judge import Verdict
 
+REPORT_FILE = "report.html"
 TEMPLATE = "report.html.j2"
+_AROUND = {
+    "up": "creating the nodes and configuring their services",
+    "interop": "interoperability suite",
+    "report": "judging and drawing this report",
+    "down": "removing everything",
+}
 
 
-def write(
-    folder: Path,
+def write_report(
     verdict: Verdict,
-    target: Path,
+    folder: Path,
     *,
     testbed: str = "demo",
-    phases: Sequence[Phase] = (),
+    phases: Mapping[str, float] | None = None,
     links: Mapping[str, str] | None = None,
-) -> None:
-    """Write the report of a judged demonstration.
+) -> Path:
+    """Write report.html into the folder that `judge` looked at, and return its path.
 
-    folder: what `judge` looked at; phases: what was done before and after the demonstration, with durations;
-    links: title to relative URL of other reports.
+    phases: what was done around the demonstration, name to seconds; links: title to relative URL of other reports.
     """
-    target.write_text(render(folder, verdict, testbed=testbed, phases=phases, links=links or {}), encoding="utf-8")
+    around = [
+        Phase(name=name, said=_AROUND.get(name, name), seconds=seconds)
+        for name, seconds in (phases or {}).items()
+        if name != "demo"  # the story has its own, finer ones
+    ]
+    target = folder / REPORT_FILE
+    page = render(folder, verdict, testbed=testbed, phases=around, links=links or {})
+    target.write_text(page, encoding="utf-8")
+    return target
 
 
 def render(folder: Path, verdict: Verdict, *, testbed: str, phases: Sequence[Phase], links: Mapping[str, str]) -> str:

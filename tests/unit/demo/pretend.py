@@ -11,14 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from unittest import mock
 
+from xdc_testbed import endpoints
 from xdc_testbed.calibration.failures import CalibrationError
 from xdc_testbed.calibration.pipeline import calibrate_file
 from xdc_testbed.clients.digests import Content, adler32
 from xdc_testbed.clients.errors import NotFound
 from xdc_testbed.clients.multistatus import Entry
 from xdc_testbed.clients.webdav import Stat
+from xdc_testbed.demo import places, story
 from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, RESULTS, corrected_path
+from xdc_testbed.demo.detector_data import DetectorPlan, FileId, RunPlan
+from xdc_testbed.demo.facts import Story
+from xdc_testbed.demo.story import Report, Step
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.events.model import DeadLetter, EventType, Result, StorageData, StorageEvent, Times, WorkItem
 
@@ -175,13 +181,20 @@ class PretendTail:
 
     def records(self, wait: float) -> list[tuple[str, bytes]]:
         assert wait <= 1, "progress has to be said more often"
-        if self._testbed.pending:
+        while self._testbed.pending:
             self._testbed.work()
         taken, self._testbed.records = self._testbed.records, []
         return taken
 
     def close(self) -> None:
         return
+
+
+Told = tuple[Story, Path]
+
+
+def silent(step: Step) -> None:
+    """Says nothing."""
 
 
 def settings_for(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -196,3 +209,31 @@ def settings_for(folder: Path, **changes: Any) -> dict[str, Any]:
         "deadline": 5.0,
         **changes,
     }
+
+
+PLAN = RunPlan(
+    detectors=(
+        DetectorPlan(kind="JUNGFRAU", detector_id="SPB_IRDA_JF4M", modules=(1,), trains=1),
+        DetectorPlan(kind="AGIPD", detector_id="SPB_DET_AGIPD1M-1", modules=(0, 1), sequences=2, cells=2),
+    ),
+    missing=FileId(module="AGIPD00", sequence=1),
+    truncated=FileId(module="AGIPD01", sequence=1),
+)
+"""Five small files with everything that may go wrong."""
+
+
+def tell(folder: Path, testbed: PretendTestbed, report: Report = silent, **changes: object) -> Told:
+    """Run the demonstration in a folder; the story and the folder for the judge."""
+    settings = story.Settings(**settings_for(folder, **changes))
+    settings.endpoints.write_text(endpoints.dump([*ENDPOINTS, FUNCTIONS]))
+
+    def client(endpoint: Endpoint, credentials: Path) -> Storage:
+        return testbed.storages[endpoint.id]
+
+    with (
+        mock.patch.dict(story.PLANS, {"tiny": lambda: PLAN}),
+        mock.patch.object(places, "client", client),
+        mock.patch.object(story, "KafkaAccess"),
+        mock.patch.object(story, "Tail", return_value=PretendTail(testbed)),
+    ):
+        return story.tell(settings, report), settings.out

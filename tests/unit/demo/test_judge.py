@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import Told
+from pretend import Told
 
 from xdc_testbed.demo import report, words
 from xdc_testbed.demo.facts import Phase, Story

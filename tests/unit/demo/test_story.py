@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Told, tell
-from pretend import ENDPOINTS, FUNCTIONS, PretendTestbed, Storage
+from pretend import ENDPOINTS, FUNCTIONS, PretendTestbed, Storage, Told, tell
 
 from xdc_testbed.demo import __main__ as program
 from xdc_testbed.demo import places
@@ -50,7 +49,7 @@ def test_no_spare_copy_is_left_behind(told: Told) -> None:
 def test_a_lost_event_is_a_missing_file_and_not_silence(tmp_path: Path) -> None:
     lost = "/data/raw/r0001/RAW-R0001-AGIPD00-S00000.h5"
     steps: list[Step] = []
-    story, _ = tell(tmp_path, PretendTestbed(lose={lost}), steps.append, deadline=1.0)
+    story, _ = tell(tmp_path, PretendTestbed(lose={lost}), steps.append, deadline=0.1)
     (line,) = story.unexpected
     assert line == "RAW-R0001-AGIPD00-S00000.h5: missing: no storage event seen of the raw file, no result of calibrate"
     assert line in [step.message for step in steps]
