@@ -45,9 +45,7 @@ def retry(connection: Connection, letter: DeadLetter) -> WorkItem:
     Raises WrongUsage when the letter holds no work, BrokerUnavailable when the broker does not take it.
     """
     if letter.item is None:
-        raise WrongUsage(
-            f"dead letter {letter.id} holds no work item", remedy="its record was unreadable: see `raw`"
-        )
+        raise WrongUsage(f"dead letter {letter.id} holds no work item", remedy="its record was unreadable: see `raw`")
     item = letter.item.retried(created_at=time.time())
     failures: list[KafkaError] = []
 

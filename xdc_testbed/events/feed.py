@@ -11,7 +11,7 @@ from types import TracebackType
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
-from xdc_testbed.events.kafka import BrokerUnavailable, Connection
+from xdc_testbed.events.kafka import BrokerUnavailable, Connection, is_fatal
 
 _REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 _ANSWER = 10.0  # seconds that the broker has for a question
@@ -69,9 +69,7 @@ class Feed:
                 if entry.offset < ends.get(entry.partition, 0):
                     yield entry
             elif time.monotonic() > deadline:
-                raise BrokerUnavailable(
-                    f"topic {self._topic} stopped answering", remedy="look at the broker's log"
-                )
+                raise BrokerUnavailable(f"topic {self._topic} stopped answering", remedy="look at the broker's log")
             self._drop_ended(ends)
 
     def from_now(self) -> None:
@@ -92,9 +90,7 @@ class Feed:
         try:
             known = self._consumer.list_topics(self._topic, timeout=_ANSWER).topics[self._topic]
             if known.error is not None:
-                raise BrokerUnavailable(
-                    f"topic {self._topic}: {known.error}", remedy="look at topic and ACLs"
-                )
+                raise BrokerUnavailable(f"topic {self._topic}: {known.error}", remedy="look at topic and ACLs")
             if since is None:
                 return [TopicPartition(self._topic, number) for number in known.partitions]
             moment = max(0, int(since * 1000))
@@ -117,7 +113,7 @@ class Feed:
         if message is None:
             return None
         if (error := message.error()) is not None:
-            if error.fatal() or error.code() in _REFUSALS:
+            if is_fatal(error) or error.code() in _REFUSALS:
                 raise self._unavailable(KafkaException(error))
             return None
         return Entry(

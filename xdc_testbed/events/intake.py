@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from xdc_testbed.events.kafka import BrokerUnavailable, Connection
+from xdc_testbed.events.kafka import BrokerUnavailable, Connection, is_fatal
 from xdc_testbed.events.offsets import OffsetTracker
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class Intake:
         self._rows: dict[int, OffsetTracker] = {}
         self._paused = False
         self._handed = 0  # records handed to the loop, which the loop has not taken yet
+        self._fatal: KafkaError | None = None
         self._stop = threading.Event()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._consumer = Consumer(
@@ -131,6 +132,8 @@ class Intake:
 
     def _take(self) -> list[Record]:
         """What is there, waiting for the first record only."""
+        if self._fatal is not None:
+            raise KafkaException(self._fatal)
         batch: list[Record] = []
         message = self._consumer.poll(0.02 if self._paused else 0.2)
         while message is not None:
@@ -148,7 +151,7 @@ class Intake:
                             row=row,
                         )
                     )
-            elif error.fatal():
+            elif is_fatal(error):
                 raise KafkaException(error)
             else:
                 log.warning("broker: %s", error)
@@ -185,3 +188,5 @@ class Intake:
 
     def _on_error(self, error: KafkaError) -> None:
         log.warning("broker: %s", error)
+        if is_fatal(error):
+            self._fatal = error

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from confluent_kafka import KafkaError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from xdc_testbed.errors import WrongUsage, XdcError
@@ -18,6 +19,11 @@ RESULTS = "activation-results"
 DEAD_LETTERS = "dead-letter"
 
 Config = TypeVar("Config", bound=BaseModel)
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a librdkafka client that met this error is of no more use; only a new one can go on."""
+    return bool(error.fatal()) or error.code() == KafkaError._FATAL
 
 
 class BrokerUnavailable(XdcError):
@@ -66,9 +72,7 @@ class Connection(BaseModel):
         if self.password is not None:
             return self.password.get_secret_value()
         if self.password_file is None:
-            raise WrongUsage(
-                "kafka: no password for SASL_SSL", remedy="add password_file to the configuration"
-            )
+            raise WrongUsage("kafka: no password for SASL_SSL", remedy="add password_file to the configuration")
         try:
             return self.password_file.read_text().strip()
         except OSError as error:
@@ -104,7 +108,7 @@ class Connection(BaseModel):
             "fetch.wait.max.ms": 500,
             "fetch.min.bytes": 1,
             "fetch.queue.backoff.ms": 5,
-            "session.timeout.ms": 10_000,
+            "session.timeout.ms": 45_000,
         }
         if instance is not None:
             settings["group.instance.id"] = instance

@@ -123,9 +123,7 @@ class Administrator:
                 updates.append(UserScramCredentialUpsertion(name, info, password.encode()))
                 known.set(name, password)
         if updates:
-            for future in self._client.alter_user_scram_credentials(
-                updates, request_timeout=_ANSWER
-            ).values():
+            for future in self._client.alter_user_scram_credentials(updates, request_timeout=_ANSWER).values():
                 _result(future)
             known.store()
         yield from (f"user {update.user}" for update in updates)
@@ -145,15 +143,11 @@ class Administrator:
         for topic in self._config.topics:
             if topic not in new:
                 yield from self._grow(topic, len(existing[topic.name].partitions))
-        yield from self._settings(
-            [topic for topic in self._config.topics if topic not in new and topic.config]
-        )
+        yield from self._settings([topic for topic in self._config.topics if topic not in new and topic.config])
 
     def _grow(self, topic: Topic, present: int) -> Iterator[str]:
         if present < topic.partitions:
-            for future in self._client.create_partitions(
-                [NewPartitions(topic.name, topic.partitions)]
-            ).values():
+            for future in self._client.create_partitions([NewPartitions(topic.name, topic.partitions)]).values():
                 _result(future)
             yield f"partitions of {topic.name}"
 
@@ -161,9 +155,7 @@ class Administrator:
         if not topics:
             return
         asked = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in topics]
-        answers = {
-            r.name: f for r, f in self._client.describe_configs(asked, request_timeout=_ANSWER).items()
-        }
+        answers = {r.name: f for r, f in self._client.describe_configs(asked, request_timeout=_ANSWER).items()}
         for topic in topics:
             present = {name: entry.value for name, entry in _result(answers[topic.name]).items()}
             wrong = {name: value for name, value in topic.config.items() if present.get(name) != value}
@@ -183,9 +175,7 @@ class Administrator:
         present = self._granted()
         missing, surplus = wanted - present, present - wanted
         if missing:
-            for future in self._client.create_acls(
-                sorted(missing, key=str), request_timeout=_ANSWER
-            ).values():
+            for future in self._client.create_acls(sorted(missing, key=str), request_timeout=_ANSWER).values():
                 _result(future)
         if surplus:
             filters = [_exactly(acl) for acl in surplus]
@@ -193,9 +183,7 @@ class Administrator:
                 _result(future)
         if missing or surplus:
             self._until(lambda: self._granted() == wanted, "put the rights into force")
-        yield from (
-            f"right of {acl.principal.removeprefix('User:')} on {acl.name}" for acl in missing | surplus
-        )
+        yield from (f"right of {acl.principal.removeprefix('User:')} on {acl.name}" for acl in missing | surplus)
 
     def _granted(self) -> set[AclBinding]:
         """The rights that the broker's authorizer applies to our users at this moment."""
@@ -224,9 +212,7 @@ class Administrator:
         deadline = time.monotonic() + self._config.patience
         while not observed():
             if time.monotonic() > deadline:
-                raise DeadlineExceeded(
-                    f"the broker did not {what}", remedy="look at its log: journalctl -u kafka"
-                )
+                raise DeadlineExceeded(f"the broker did not {what}", remedy="look at its log: journalctl -u kafka")
             time.sleep(0.02)
 
 

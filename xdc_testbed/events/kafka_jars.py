@@ -40,9 +40,7 @@ _POM = """\
   </dependencies>
 </project>
 """
-_DEPENDENCY = (
-    "    <dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
-)
+_DEPENDENCY = "    <dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
 
 
 class Pins(BaseModel):
@@ -65,9 +63,7 @@ class Pins(BaseModel):
             raise WrongUsage(f"{path}: {error.strerror}", remedy="reinstall the kit") from None
         except ValidationError as error:
             first = error.errors()[0]
-            raise WrongUsage(
-                f"{path}: {first['loc'][0]}: {first['msg']}", remedy="correct that key"
-            ) from None
+            raise WrongUsage(f"{path}: {first['loc'][0]}: {first['msg']}", remedy="correct that key") from None
 
     @property
     def digest(self) -> str:
@@ -114,16 +110,12 @@ def check(pins: Pins, jars: Path) -> None:
 
 def pom(pins: Pins) -> str:
     """The Maven project whose dependencies are the artefacts."""
-    return _POM.format(
-        dependencies="\n".join(_DEPENDENCY.format(*each.split(":")) for each in pins.kafka_artefacts)
-    )
+    return _POM.format(dependencies="\n".join(_DEPENDENCY.format(*each.split(":")) for each in pins.kafka_artefacts))
 
 
 def _fetch(pins: Pins, workspace: Path) -> Path:
     if which("mvn") is None:
-        raise RequirementMissing(
-            "Maven is not installed", remedy="sudo apt-get install maven  (or: make setup)"
-        )
+        raise RequirementMissing("Maven is not installed", remedy="sudo apt-get install maven  (or: make setup)")
     (workspace / "pom.xml").write_text(pom(pins))
     jars = workspace / "jars"
     done = run(

@@ -85,9 +85,7 @@ class StorageEvent(_Record):
     data: StorageData
 
     @classmethod
-    def make(
-        cls, kind: EventType, path: str, data: StorageData, *, testbed: str, session: str
-    ) -> StorageEvent:
+    def make(cls, kind: EventType, path: str, data: StorageData, *, testbed: str, session: str) -> StorageEvent:
         """A StorageEvent with its deterministic id; session: what tells this fact from an equal later one."""
         return cls(
             id=event_id(data.endpoint, kind, path, data.storage_id, session),
@@ -189,9 +187,7 @@ class DeadLetter(_Record):
     @classmethod
     def of(cls, item: WorkItem, result: Result) -> DeadLetter:
         """The dead letter of a work item that ended as failed."""
-        return cls(
-            id=item.id, reason=result.reason or "unknown", at=result.times.ended, result=result, item=item
-        )
+        return cls(id=item.id, reason=result.reason or "unknown", at=result.times.ended, result=result, item=item)
 
     @classmethod
     def of_garbage(cls, raw: bytes, reason: str, *, at: float) -> DeadLetter:

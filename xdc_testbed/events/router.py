@@ -143,7 +143,7 @@ def application(config: RouterConfig, routing: Routing) -> Application:
             "fetch.wait.max.ms": 500,
             "fetch.min.bytes": 1,
             "fetch.queue.backoff.ms": 5,
-            "session.timeout.ms": 10_000,
+            "session.timeout.ms": 45_000,
             "group.instance.id": section.instance,
         },
         producer_extra_config={"linger.ms": 0, "acks": "all", "message.timeout.ms": 60_000},

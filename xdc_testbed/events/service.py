@@ -24,6 +24,8 @@ def run(name: str, description: str, start: Callable[[Path], int]) -> int:
         stream=sys.stderr,
         format="%(levelname)s %(name)s: %(message)s",
     )
+    if not arguments.debug:
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # one line per invocation otherwise
     try:
         return start(arguments.config)
     except XdcError as error:

@@ -27,8 +27,8 @@ from confluent_kafka import Producer
 from xdc_testbed import content
 from xdc_testbed.events import kafka_jars
 from xdc_testbed.events.feed import Entry, Feed
-from xdc_testbed.events.kafka import EVENTS, Connection, KafkaSection
-from xdc_testbed.events.model import EventType, StorageData, StorageEvent
+from xdc_testbed.events.kafka import EVENTS, RESULTS, Connection, KafkaSection
+from xdc_testbed.events.model import EventType, Result, StorageData, StorageEvent
 from xdc_testbed.testbed import pki
 from xdc_testbed.testbed.secrets import KAFKA_USERS
 
@@ -72,9 +72,7 @@ class Process:
 
     def kill(self) -> None:
         """kill -9, once it runs."""
-        running = until(
-            lambda: self._process if self._process and self._process.poll() is None else None, self.name
-        )
+        running = until(lambda: self._process if self._process and self._process.poll() is None else None, self.name)
         running.send_signal(signal.SIGKILL)
         running.wait(10)
 
@@ -112,9 +110,7 @@ class Broker:
         self.folder = folder
         self.passwords = {user: secrets.token_urlsafe(12) for user in KAFKA_USERS}
         self._internal, self._external, self._controller = free_ports(3)
-        pki.ensure(
-            folder / "pki", testbed_id="xdc-loopback-000000", hosts={"broker": ("localhost", "127.0.0.1")}
-        )
+        pki.ensure(folder / "pki", testbed_id="xdc-loopback-000000", hosts={"broker": ("localhost", "127.0.0.1")})
         self.kafka = KafkaSection(bootstrap=f"localhost:{self._internal}", ca_file=folder / "pki" / "ca.pem")
         self._unpack()
         self._render()
@@ -228,10 +224,7 @@ def produce(connection: Connection, topic: str, records: list[tuple[str, bytes]]
 
 def produce_events(broker: Broker, events: list[StorageEvent]) -> None:
     """Produce events as the source does."""
-    assert (
-        produce(broker.connection("event-source"), EVENTS, [(each.key, each.to_json()) for each in events])
-        == []
-    )
+    assert produce(broker.connection("event-source"), EVENTS, [(each.key, each.to_json()) for each in events]) == []
 
 
 def read(broker: Broker, topic: str) -> Iterator[Entry]:
@@ -265,3 +258,65 @@ state_dir = "{self.folder}/state"
             [sys.executable, "-m", "xdc_testbed.events.router", "--config", self.config],
             self.folder / "router.log",
         )
+
+
+class Dispatch:
+    """The dispatcher as a process, in front of a platform at the given address."""
+
+    def __init__(self, broker: Broker, api_host: str, *, settings: str = "") -> None:
+        self.folder = broker.folder / "dispatcher"
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "auth").write_text("00000000-0000-0000-0000-000000000000:key")
+        self.config = self.folder / "event-router.toml"
+        self.config.write_text(
+            f"""
+[kafka]
+bootstrap = "{broker.kafka.bootstrap}"
+ca_file = "{broker.kafka.ca_file}"
+[dispatcher]
+user = "dispatcher"
+password_file = "{broker.password_file("dispatcher")}"
+{settings}
+[openwhisk]
+api_host = "{api_host}"
+auth_file = "{self.folder}/auth"
+"""
+        )
+        self.process = Process(
+            "dispatcher",
+            [sys.executable, "-m", "xdc_testbed.events.dispatcher", "--config", self.config],
+            self.folder / "dispatcher.log",
+        )
+
+
+class Results:
+    """The results so far, read on as they come. Used by one test after the other."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.all: list[Result] = []
+        self._feed = Feed(broker.connection("client"), RESULTS)
+        self._feed.from_now()
+
+    def update(self, seconds: float = 0) -> None:
+        """Read what is there, waiting so long for the first."""
+        entry = self._feed.next(seconds)
+        while entry is not None:
+            self.all.append(Result.model_validate_json(entry.value))
+            entry = self._feed.next(0)
+
+    def below(self, folder: str) -> list[Result]:
+        """Those of files below a folder."""
+        return [each for each in self.all if each.subject.startswith(folder)]
+
+    def wait(self, folder: str, count: int, seconds: float = 120) -> list[Result]:
+        """The results of files below a folder, as soon as so many files have one."""
+        deadline = time.monotonic() + seconds
+        while len({each.subject for each in self.below(folder)}) < count:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{len(self.below(folder))} of {count} results below {folder} in {seconds:g} s")
+            self.update(0.2)
+        return self.below(folder)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._feed.__exit__(None, None, None)

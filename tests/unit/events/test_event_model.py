@@ -22,9 +22,7 @@ from xdc_testbed.events.model import (
     event_id,
 )
 
-PATHS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).map(
-    lambda text: f"/{text}"
-)
+PATHS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).map(lambda text: f"/{text}")
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 DATA = st.builds(
     StorageData,
@@ -61,15 +59,11 @@ def test_an_event_is_a_valid_cloudevent(event: StorageEvent) -> None:
 def test_the_same_fact_has_the_same_id(
     endpoint: str, kind: EventType, path: str, storage_id: str | None, session: str
 ) -> None:
-    assert event_id(endpoint, kind, path, storage_id, session) == event_id(
-        endpoint, kind, path, storage_id, session
-    )
+    assert event_id(endpoint, kind, path, storage_id, session) == event_id(endpoint, kind, path, storage_id, session)
 
 
 @given(WORDS, PATHS, WORDS, st.integers(1, 20))
-def test_moving_characters_between_fields_changes_the_id(
-    endpoint: str, path: str, session: str, shift: int
-) -> None:
+def test_moving_characters_between_fields_changes_the_id(endpoint: str, path: str, session: str, shift: int) -> None:
     cut = min(shift, len(path) - 1)
     here = event_id(endpoint, EventType.WRITTEN, path, None, session)
     there = event_id(endpoint + path[:cut], EventType.WRITTEN, path[cut:], None, session)

@@ -11,9 +11,7 @@ from xdc_testbed.events.retry import Backoff, Gate
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
-def test_a_wait_is_never_longer_than_the_longest_nor_shorter_than_half_the_first(
-    failures: int, draw: float
-) -> None:
+def test_a_wait_is_never_longer_than_the_longest_nor_shorter_than_half_the_first(failures: int, draw: float) -> None:
     assert 0.25 <= Backoff(0.5, 30).wait(failures, lambda: draw) <= 30
 
 

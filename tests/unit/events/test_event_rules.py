@@ -119,9 +119,7 @@ def test_every_glob_is_a_regular_expression(glob: str) -> None:
         (('name = "calibrate-raw"', 'name = "calibrate-raw'), "line 3"),
     ],
 )
-def test_a_wrong_rules_file_is_refused_in_one_line_that_names_the_key(
-    change: tuple[str, str], message: str
-) -> None:
+def test_a_wrong_rules_file_is_refused_in_one_line_that_names_the_key(change: tuple[str, str], message: str) -> None:
     with pytest.raises(WrongUsage, match=message) as caught:
         parse(RULES.replace(*change, 1))
     assert "\n" not in caught.value.message

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import service
 from xdc_testbed.events.journal import Journal, Line, Place
-from xdc_testbed.events.kafka import EVENTS, BrokerUnavailable, KafkaSection, Login, read_config
+from xdc_testbed.events.kafka import EVENTS, BrokerUnavailable, KafkaSection, Login, is_fatal, read_config
 from xdc_testbed.events.metrics import Counters, serve
 from xdc_testbed.events.model import EventType, StorageData, StorageEvent
 
@@ -41,12 +41,10 @@ _NOTICE = re.compile(
     r'(?:,"lfn":"(?P<lfn>/.*?)")?'
     r'(?:,"lfn2":"(?P<lfn2>/.*?)")?'
     r'(?:,"size":"(?P<size>\d*)")?'
-    r"(?:,.*)?\}"
+    r'(?:,"at":(?P<at>\d+\.\d+))?\}'
 )
 _TEMPORARY = re.compile(r"\.part-[^/]*$")
-_UNINTERESTING = frozenset(
-    {"create", "mkdir", "rmdir", "trunc", "chmod", "openr", "openw", "closer", "fwrite"}
-)
+_UNINTERESTING = frozenset({"create", "mkdir", "rmdir", "trunc", "chmod", "openr", "openw", "closer", "fwrite"})
 _KEPT_SIZES = 10_000
 _STORE_INTERVAL = 0.2
 
@@ -75,8 +73,10 @@ class NotANotice(ValueError):
 
 @dataclass(frozen=True)
 class Notice:
-    """One XRootD notification. tid: `user.pid:fd@host` of the client; lfn2: new name of a moved file; size:
-    bytes.
+    """One XRootD notification.
+
+    tid: `user.pid:fd@host` of the client; lfn2: new name of a moved file; size: bytes; at: epoch seconds at
+    which the storage said it, added by the program that writes the journal.
     """
 
     ev: str
@@ -84,6 +84,7 @@ class Notice:
     tid: str = ""
     lfn2: str | None = None
     size: int | None = None
+    at: float | None = None
 
     @classmethod
     def parse(cls, line: bytes) -> Notice:
@@ -93,7 +94,12 @@ class Notice:
             raise NotANotice(f"not a notification: {line[:200]!r}")
         size = int(found["size"]) if found["size"] else None
         return cls(
-            ev=found["ev"], lfn=found["lfn"] or "", tid=found["tid"] or "", lfn2=found["lfn2"], size=size
+            ev=found["ev"],
+            lfn=found["lfn"] or "",
+            tid=found["tid"] or "",
+            lfn2=found["lfn2"],
+            size=size,
+            at=float(found["at"]) if found["at"] else None,
         )
 
 
@@ -120,9 +126,7 @@ class Translator:
             case "mv" if notice.lfn2 is not None:
                 size = self._sizes.pop(notice.lfn, None)
                 self._remember(notice.lfn2, size)
-                return self._event(
-                    EventType.MOVED, notice.lfn2, notice, place, seen, size=size, old_path=notice.lfn
-                )
+                return self._event(EventType.MOVED, notice.lfn2, notice, place, seen, size=size, old_path=notice.lfn)
             case "rm":
                 self._sizes.pop(notice.lfn, None)
                 return self._event(EventType.DELETED, notice.lfn, notice, place, seen)
@@ -154,7 +158,7 @@ class Translator:
             endpoint=self._endpoint,
             size=size,
             user=user if user not in ("", "unknown") else None,
-            closed_at=seen,
+            closed_at=notice.at or seen,
             old_path=old_path,
             raw={"ev": notice.ev, "tid": notice.tid},
         )
@@ -234,9 +238,7 @@ class Source:
             self._producer.flush(5)
             self._store()
         if self._failure is not None:
-            raise BrokerUnavailable(
-                self._failure, remedy="the next start goes on from the last acknowledged line"
-            )
+            raise BrokerUnavailable(self._failure, remedy="the next start goes on from the last acknowledged line")
 
     def _send(self, line: Line) -> None:
         seen = time.time()
@@ -285,7 +287,7 @@ class Source:
 
     def _on_error(self, error: KafkaError) -> None:
         log.warning("broker: %s", error)
-        if error.fatal():
+        if is_fatal(error):
             self._failure = f"producer gave up: {error}"
 
 
@@ -295,9 +297,7 @@ def _start(path: Path) -> int:
     stop = service.stop_on_signals()
     serve(counters, config.source.metrics)
     if not config.source.journal.parent.is_dir():
-        raise WrongUsage(
-            f"no folder {config.source.journal.parent}", remedy="set source.journal to XRootD's journal"
-        )
+        raise WrongUsage(f"no folder {config.source.journal.parent}", remedy="set source.journal to XRootD's journal")
     Source(config, counters, stop).run()
     return 0
 

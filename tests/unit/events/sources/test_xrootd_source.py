@@ -36,6 +36,12 @@ def test_a_closed_file_was_written() -> None:
     )
 
 
+def test_the_time_that_the_journal_gives_is_when_the_file_was_closed() -> None:
+    (event,) = translate('{"ev":"closew","tid":"","lfn":"/data/a","size":"42","at":1700000000.250000}')
+    assert event is not None
+    assert event.data.closed_at == 1700000000.25
+
+
 def test_the_source_names_testbed_and_endpoint() -> None:
     (event,) = translate('{"ev":"closew","tid":"","lfn":"/data/a","size":"42"}')
     assert event is not None
@@ -97,9 +103,9 @@ def test_garbage_is_refused(line: bytes) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0"), max_size=30))
 def test_any_name_comes_through_unescaped(name: str) -> None:
-    line = f'{{"ev":"closew","tid":"a.1:2@h","lfn":"/{name}","size":"7"}}'
+    line = f'{{"ev":"closew","tid":"a.1:2@h","lfn":"/{name}","size":"7","at":1.500000}}'
     notice = Notice.parse(line.encode())
-    assert (notice.lfn, notice.size) == (f"/{name}", 7)
+    assert (notice.lfn, notice.size, notice.at) == (f"/{name}", 7, 1.5)
 
 
 def test_the_same_line_at_the_same_place_is_the_same_fact() -> None:
