@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from xdc_testbed import __version__
 from xdc_testbed.interop.deviations import Deviation
@@ -29,13 +30,11 @@ def render(records: Sequence[CaseRecord], known: Sequence[Deviation], questions:
 
     questions: explanation of each case by id; title: what was tested, e.g. the testbed's name.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
     parties = {party for r in records for party in (r.source, r.destination) if party is not None}
     shown = {r.deviation for r in records if r.outcome in ("expected-deviation", "unexpected-pass")}
     began = min((r.timings.started_at for r in records), default=0.0)
     ended = max((r.timings.started_at + r.timings.seconds + r.timings.cleanup_seconds for r in records), default=0.0)
-    return template.render(
+    return _template().render(
         title=title,
         version=__version__,
         records=records,
@@ -53,6 +52,12 @@ def render(records: Sequence[CaseRecord], known: Sequence[Deviation], questions:
         seconds=ended - began,
         run_id=records[0].run_id if records else "",
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
 
 
 def _subjects(matrix: Matrix) -> list[tuple[str, list[tuple[int, str]]]]:

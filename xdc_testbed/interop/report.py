@@ -102,7 +102,7 @@ def junit(records: Sequence[CaseRecord], name: str = "xdc-testbed interop") -> s
                 suite,
                 "testcase",
                 classname=f"interop.{case_id}",
-                name=f"{record.where} [{record.dimensions}]",
+                name=_printable(f"{record.where} [{record.dimensions}]"),
                 time=f"{record.timings.seconds:.3f}",
             )
             _verdict(test, record)

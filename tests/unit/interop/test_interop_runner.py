@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from interop_examples import DESY, REMOTE, MemoryStorage, a_case, nothing
+
+from xdc_testbed.clients.errors import StorageError, Unreachable
+from xdc_testbed.interop import runner
+from xdc_testbed.interop.matrix import Cell
+from xdc_testbed.interop.outcome import Skip, Wrong
+from xdc_testbed.interop.registry import Scope
+from xdc_testbed.interop.runner import Ground
+
+
+class MemoryPlace:
+    """A place whose door is a storage in memory."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+        self.storage = MemoryStorage()
+        self.writable = self
+
+    def admin(self):
+        return self.storage
+
+
+@pytest.fixture
+def places():
+    return {endpoint.id: MemoryPlace(endpoint) for endpoint in (DESY, REMOTE)}
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Lets go what a test holds up."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def ask(places, *functions, deadline=60.0, pair=False):
+    cells = [
+        Cell(
+            a_case(
+                id=f"subject.case-{n}", run=function, deadline=deadline, scope=Scope.PAIR if pair else Scope.ENDPOINT
+            ),
+            DESY,
+            REMOTE if pair else None,
+            "https",
+            "token",
+        )
+        for n, function in enumerate(functions)
+    ]
+    return runner.run(cells, places, Ground("run-1"), [], nothing, workers=2)
+
+
+def raising(error):
+    def function(trial):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Wrong("other bytes"), "fail"),
+        (StorageError("HTTP 500", status=500), "fail"),
+        (Unreachable("refused"), "fail"),
+        (Skip("no certificate"), "skipped"),
+        (KeyError("defect"), "error"),
+    ],
+)
+def test_what_a_case_raises_is_its_outcome(places, error, outcome):
+    assert ask(places, raising(error))[0].outcome == outcome
+
+
+def test_a_case_that_breaks_does_not_stop_the_others(places):
+    outcomes = [r.outcome for r in ask(places, raising(KeyError("defect")), nothing)]
+    assert outcomes[:2] == ["error", "pass"]
+
+
+def test_a_case_that_hangs_ends_as_an_error_and_the_others_go_on(places, release, monkeypatch):
+    monkeypatch.setattr(runner, "_GRACE", 0.0)
+    hung = ask(places, lambda _trial: release.wait(30.0) and None, nothing, deadline=0.2)
+    assert [r.outcome for r in hung[:2]] == ["error", "pass"]
+    assert "did not end" in (hung[0].reason or "")
+
+
+def test_files_of_a_case_are_removed(places):
+    records = ask(places, lambda trial: trial.source.put("file.bin", b"data") and None)
+    assert [r.outcome for r in records] == ["pass", "pass"]
+    assert places["desy-storage"].storage.files == {}
+
+
+def test_a_file_that_the_case_did_not_name_is_residue(places):
+    def leaving(trial):
+        trial.source.place.admin().put(f"{trial.source.path}/upload.tmp", b"left")
+
+    first = ask(places, leaving)[0]
+    assert (first.outcome, first.evidence["residue"]) == ("fail", ["desy-storage:upload.tmp"])
+
+
+def test_residue_at_the_destination_is_found_too(places):
+    def leaving(trial):
+        trial.destination.place.admin().put(f"{trial.destination.path}/.part", b"left")
+
+    assert ask(places, leaving, pair=True)[0].reason == "residue: remote-storage:.part"
+
+
+def test_the_namespace_is_as_before_the_run(places):
+    storage = places["desy-storage"].storage
+    storage.put("/data/raw/run.h5", b"raw")
+    before = set(storage.folders)
+    last = ask(places, lambda trial: trial.source.put("file.bin", b"data") and None)[-1]
+    assert (last.case_id, last.outcome) == ("namespace.unchanged", "pass")
+    assert storage.folders == before
+
+
+def test_a_run_beside_this_one_is_left_alone(places):
+    storage = places["desy-storage"].storage
+    storage.put("/data/interop/other-run/file.bin", b"theirs")
+    last = ask(places, lambda _trial: storage.put("/data/interop/other-run/more.bin", b"theirs"))[-1]
+    assert last.outcome == "pass"
+    assert len(storage.files) == 2
+
+
+def test_a_file_that_cannot_be_removed_is_told(places, monkeypatch):
+    def refuse(path):
+        raise StorageError("HTTP 500", status=500)
+
+    monkeypatch.setattr(places["desy-storage"].storage, "delete", refuse)
+    records = ask(places, nothing)
+    assert [r.outcome for r in records] == ["fail", "fail"]
+    assert "cannot be cleaned up" in (records[0].reason or "")
+
+
+def test_evidence_of_a_failure_is_kept(places):
+    def failing(trial):
+        trial.note("status", 403)
+        raise Wrong("refused")
+
+    assert ask(places, failing)[0].evidence == {"status": 403}
+
+
+def test_records_come_in_the_plans_order_and_each_is_told_once(places):
+    told = []
+    cells = [Cell(a_case(id=f"subject.case-{n}"), DESY, None, "https", "token") for n in range(20)]
+    records = runner.run(cells, places, Ground("run-1"), [], told.append, workers=4)
+    assert [r.case_id for r in records[:20]] == [cell.case.id for cell in cells]
+    assert sorted(r.case_id for r in told) == sorted(r.case_id for r in records)
