@@ -94,7 +94,9 @@ class Comparison:
         started = time.monotonic()
         content = client.receive(path, target)
         seconds = time.monotonic() - started
-        told = client.head(path).checksums.get("adler32", content.adler32)
+        cache = self.places.cache
+        checksums = {} if cache is not None and endpoint == cache.id else client.head(path).checksums
+        told = checksums.get("adler32", content.adler32)  # a cache only passes the question on
         equal = told == content.adler32 and (target == kept or filecmp.cmp(target, kept, shallow=False))
         return Copy(endpoint=endpoint, size=content.size, adler32=told, equal=equal, seconds=round(seconds, 4))
 
