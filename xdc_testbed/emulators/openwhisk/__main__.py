@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -17,10 +19,23 @@ from .config import Config, load
 _log = logging.getLogger("xdc_testbed.emulators.openwhisk")
 
 
-def server(config: Config) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Tells systemd when it listens; see sd_notify(3)."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn."""
+        await super().startup(sockets)
+        address = os.environ.get("NOTIFY_SOCKET")
+        if address and self.started:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
+                manager.send(b"READY=1")
+
+
+def server(config: Config) -> Server:
     """The HTTP server: uvloop, httptools, no access log, connections kept for longer than any client of the
     kit keeps them."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             App(config),
             host=config.host,

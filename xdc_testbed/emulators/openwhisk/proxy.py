@@ -137,6 +137,8 @@ class Proxy:
             return error(502, str(reason))
         environment = {name: text for name, text in os.environ.items() if name.startswith("__OW_")}
         environment |= {"__OW_PROXY_VERSION": VERSION, "__OW_WAIT_FOR_ACK": "1", "PYTHONIOENCODING": "UTF-8"}
+        environment["TMPDIR"] = os.path.join(self._folder, "tmp")
+        os.makedirs(environment["TMPDIR"], exist_ok=True)
         for name, text in given.items():
             environment[name] = text if isinstance(text, str) else json.dumps(text)
         launcher = Launcher(argv, environment, folder, self._memory)

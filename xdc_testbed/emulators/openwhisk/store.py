@@ -45,6 +45,7 @@ class Store:
         self._connection = self._thread.submit(self._open).result()
 
     def _open(self) -> sqlite3.Connection:
+        self._file.touch(mode=0o600)
         connection = sqlite3.connect(self._file, isolation_level=None)
         connection.executescript(_SCHEMA)
         return connection
