@@ -81,9 +81,7 @@ class OpenWhisk(_Session):
     """The synchronous client. auth: `<uuid>:<key>`; ca_file: PEM, None for the system's; timeout: seconds of
     a request."""
 
-    def __init__(
-        self, api_host: str, auth: str, ca_file: str | Path | None = None, *, timeout: float = 30.0
-    ) -> None:
+    def __init__(self, api_host: str, auth: str, ca_file: str | Path | None = None, *, timeout: float = 30.0) -> None:
         super().__init__(api_host, auth, ca_file, timeout)
         self._client = httpx2.Client(**self._options)
 
@@ -174,9 +172,7 @@ class OpenWhisk(_Session):
         """Switch a rule on or off."""
         self._do(Call("POST", path_of("rules", name), {}, {"status": "active" if active else "inactive"}))
 
-    def delete(
-        self, collection: Collection, name: str, *, force: bool = False, missing_ok: bool = False
-    ) -> None:
+    def delete(self, collection: Collection, name: str, *, force: bool = False, missing_ok: bool = False) -> None:
         """Delete one of `actions`, `packages`, `triggers`, `rules`; force: a package with its actions."""
         try:
             self._do(Call("DELETE", path_of(collection, name), {"force": "true"} if force else {}))
@@ -194,9 +190,7 @@ class OpenWhisk(_Session):
         answer = self._do(Call("POST", path_of("triggers", trigger), {}, dict(payload or {})))
         return answer["activationId"] if answer else None
 
-    def start(
-        self, action: str, params: Mapping[str, Any] | None = None, *, request_id: str | None = None
-    ) -> str:
+    def start(self, action: str, params: Mapping[str, Any] | None = None, *, request_id: str | None = None) -> str:
         """Start an action and return the activation's id at once. Raises Throttled, PayloadTooLarge,
         NotFound."""
         return self._do(invocation(action, params, request_id, blocking=False))["activationId"]  # type: ignore[no-any-return]
@@ -261,9 +255,7 @@ class OpenWhisk(_Session):
 class AsyncOpenWhisk(_Session):
     """The asynchronous client, of what an event pipeline needs. Use it in one event loop."""
 
-    def __init__(
-        self, api_host: str, auth: str, ca_file: str | Path | None = None, *, timeout: float = 30.0
-    ) -> None:
+    def __init__(self, api_host: str, auth: str, ca_file: str | Path | None = None, *, timeout: float = 30.0) -> None:
         super().__init__(api_host, auth, ca_file, timeout)
         self._client = httpx2.AsyncClient(**self._options)
 

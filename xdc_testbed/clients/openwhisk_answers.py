@@ -140,9 +140,7 @@ class Call(NamedTuple):
         return f"{self.method} {self.path}"
 
 
-def invocation(
-    action: str, params: Mapping[str, Any] | None, request_id: str | None, *, blocking: bool
-) -> Call:
+def invocation(action: str, params: Mapping[str, Any] | None, request_id: str | None, *, blocking: bool) -> Call:
     headers = {"X-Request-ID": request_id} if request_id else None
     query: dict[str, str | int] = {"blocking": "true"} if blocking else {}
     return Call("POST", path_of("actions", action), query, dict(params or {}), headers)
@@ -203,9 +201,7 @@ def pauses(activation: str, timeout: float) -> Iterator[float]:
     while True:
         yield pause
         if time.monotonic() > deadline:
-            raise Unavailable(
-                f"OpenWhisk: no record of activation {activation} after {timeout:.0f} s", unknown=True
-            )
+            raise Unavailable(f"OpenWhisk: no record of activation {activation} after {timeout:.0f} s", unknown=True)
         pause = min(1.0, pause * 1.5)
 
 

@@ -56,9 +56,7 @@ def make(certificate: bytes, private_key: bytes, *, lifetime: float | None = Non
         .sign(owner_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    written = key.private_bytes(
-        pem, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
+    written = key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
     return proxy.public_bytes(pem) + written + owner.public_bytes(pem)
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from xdc_testbed.clients.errors import Unreachable
 
 
-def tls_context(
-    ca: str | Path | None, certificate: tuple[str | Path, str | Path] | None = None
-) -> ssl.SSLContext:
+def tls_context(ca: str | Path | None, certificate: tuple[str | Path, str | Path] | None = None) -> ssl.SSLContext:
     """A verifying TLS context.
 
     ca: PEM file, hashed directory, or None for the system's; certificate: own certificate and key, PEM files.

@@ -60,9 +60,7 @@ class TokenSource:
                 self._current = self.request()
             return self._current.value
 
-    def fetch(
-        self, scope: str | None = None, audience: str | None = None, lifetime: float | None = None
-    ) -> str:
+    def fetch(self, scope: str | None = None, audience: str | None = None, lifetime: float | None = None) -> str:
         """A fresh token, not kept. lifetime: seconds; the issuer may give less."""
         return self.request(scope, audience, lifetime).value
 

@@ -206,9 +206,7 @@ class WebDav:
         timeout: float = _TRANSFER_DEADLINE,
     ) -> TransferResult:
         """Third-party copy: this storage reads path and writes destination_url; else like `copy_pull`."""
-        headers = thirdparty.push_headers(
-            destination_url, destination_token=destination_token, overwrite=overwrite
-        )
+        headers = thirdparty.push_headers(destination_url, destination_token=destination_token, overwrite=overwrite)
         return self._copy(path, headers, timeout)
 
     def macaroon(self, path: str, activities: list[str], validity: str = "PT10M") -> str:

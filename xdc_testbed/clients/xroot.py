@@ -94,9 +94,7 @@ class Xroot:
             done = session.run("xrdfs", self.base_url, "query", "checksum", f"{path}?cks.type={algorithm}")
         name, _, value = done.text.strip().partition(" ")
         if name != algorithm or not value:
-            raise StorageError(
-                f"no {algorithm} checksum of {self.url(path)}: {done.text[:200]!r}", body=done.text
-            )
+            raise StorageError(f"no {algorithm} checksum of {self.url(path)}: {done.text[:200]!r}", body=done.text)
         return value.strip().lower()
 
     def rm(self, path: str) -> None:
@@ -134,9 +132,7 @@ class Xroot:
             "XrdSecPROTOCOL": "unix",
         }
         if self._cert is not None:
-            environment["X509_USER_PROXY"] = str(
-                _private_file(private / "proxy.pem", self._made_proxy(self._cert))
-            )
+            environment["X509_USER_PROXY"] = str(_private_file(private / "proxy.pem", self._made_proxy(self._cert)))
             environment["XrdSecPROTOCOL"] = "gsi"
         if self._token is not None:
             environment["BEARER_TOKEN_FILE"] = str(_private_file(private / "token", self._token().encode()))
@@ -180,9 +176,7 @@ def failure(command: str, status: int, said: str) -> StorageError | Unreachable:
     message = f"{command}: {lines[-1] if lines else f'exit status {status}'}"
     numbers = _SERVER_ERROR.findall(said)
     if _DENIED in numbers or status == 52 or "Auth failed" in said:
-        return StorageDenied(
-            message, body=said, remedy="check the token's scopes or the certificate's mapping"
-        )
+        return StorageDenied(message, body=said, remedy="check the token's scopes or the certificate's mapping")
     if _MISSING in numbers:
         return NotFound(message, body=said)
     if _EXISTS in numbers or "file exists" in said:

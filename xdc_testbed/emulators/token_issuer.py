@@ -18,6 +18,7 @@ import logging
 import os
 import posixpath
 import secrets
+import socket
 import tempfile
 import time
 import tomllib
@@ -68,12 +69,13 @@ class Config(BaseModel):
     private_key: Path
     state_directory: Path
     secrets_file: Path
+    audience: str = ANY_AUDIENCE
     lifetime: int = Field(default=3600, ge=1)
     longest_lifetime: int = Field(default=6 * 3600, ge=1)
     clients: dict[str, Client]
 
 
-class Refused(Exception):  # noqa: N818  an answer, not a fault
+class Refused(Exception):
     """An OAuth 2 error answer (RFC 6749, section 5.2)."""
 
     def __init__(self, error: str, description: str, status: int = 400) -> None:
@@ -190,7 +192,7 @@ class Issuer:
         if form.get("grant_type") != "client_credentials":
             raise Refused("unsupported_grant_type", "only client_credentials is offered here")
         scope = granted(form.get("scope", ""), client.scopes)
-        audiences = form.get("audience", ANY_AUDIENCE).split() or [ANY_AUDIENCE]
+        audiences = form.get("audience", "").split() or [self._config.audience]
         seconds = bounded_lifetime(form.get("lifetime"), self._config.lifetime, self._config.longest_lifetime)
         now = int(time.time())
         claims: dict[str, object] = {
@@ -206,9 +208,7 @@ class Issuer:
             "scope": scope,
         }
         token = jwt.encode({"alg": "ES256", "kid": self._kid, "typ": "JWT"}, claims, self._key)
-        log.info(
-            "token %s for %s: %s, %d s, audience %s", claims["jti"], name, scope, seconds, " ".join(audiences)
-        )
+        log.info("token %s for %s: %s, %d s, audience %s", claims["jti"], name, scope, seconds, " ".join(audiences))
         return {"access_token": token, "token_type": "Bearer", "expires_in": seconds, "scope": scope}
 
 
@@ -261,9 +261,7 @@ def load(path: Path) -> tuple[Config, dict[str, str]]:
         key = ".".join(map(str, first["loc"]))
         raise WrongUsage(f"{path}: {key}: {first['msg']}", remedy="mend the configuration file") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise WrongUsage(
-            f"cannot read the configuration: {error}", remedy="mend the file it names"
-        ) from error
+        raise WrongUsage(f"cannot read the configuration: {error}", remedy="mend the file it names") from error
     for name in config.clients:
         if not isinstance(client_secrets.get(name), str) or not client_secrets[name]:
             raise WrongUsage(f"{config.secrets_file}: no secret for client {name}", remedy="add it")
@@ -296,18 +294,31 @@ def main(arguments: list[str] | None = None) -> int:
     except XdcError as error:
         log.error("%s (%s)", error.message, error.remedy)  # noqa: TRY400  a sentence, not a traceback
         return error.exit_code
-    uvicorn.run(
-        application(issuer),
-        host=config.listen,
-        port=config.port,
-        ssl_certfile=str(config.certificate),
-        ssl_keyfile=str(config.private_key),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-    )
+    _Server(
+        uvicorn.Config(
+            application(issuer),
+            host=config.listen,
+            port=config.port,
+            ssl_certfile=str(config.certificate),
+            ssl_keyfile=str(config.private_key),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    ).run()
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Tells systemd when it answers (sd_notify(3), Type=notify)."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        address = os.environ.get("NOTIFY_SOCKET")
+        if self.started and address:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notice:
+                notice.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
 
 
 if __name__ == "__main__":
