@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from xdc_testbed.clients.errors import StorageError, Unreachable
-from xdc_testbed.errors import DeadlineExceeded, XdcError
+from xdc_testbed.errors import DeadlineExceeded, RequirementMissing, XdcError
 from xdc_testbed.interop import deviations
 from xdc_testbed.interop.deviations import Deviation
 from xdc_testbed.interop.matrix import Cell
@@ -125,7 +125,7 @@ class _Attempt:
             for folder in self.trial.folders:
                 folder.make()
             self.trial.cell.case.run(self.trial)
-        except Skip as skip:
+        except (Skip, RequirementMissing) as skip:
             self.outcome, self.reason = "skipped", skip.message
         except Wrong as wrong:
             self.outcome, self.reason = "fail", wrong.message

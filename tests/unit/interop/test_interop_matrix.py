@@ -102,6 +102,7 @@ def test_the_kits_own_cases_give_a_plan_without_doubles():
     assert len(names) == len(set(names))
     assert {cell.case.subject for cell in cells} == {
         "cache",
+        "client",
         "copy",
         "copy-root",
         "denial",

@@ -7,6 +7,7 @@ import pytest
 from interop_examples import DESY, REMOTE, MemoryStorage, a_case, nothing
 
 from xdc_testbed.clients.errors import StorageError, Unreachable
+from xdc_testbed.errors import RequirementMissing
 from xdc_testbed.interop import runner
 from xdc_testbed.interop.matrix import Cell
 from xdc_testbed.interop.outcome import Skip, Wrong
@@ -69,6 +70,7 @@ def raising(error):
         (StorageError("HTTP 500", status=500), "fail"),
         (Unreachable("refused"), "fail"),
         (Skip("no certificate"), "skipped"),
+        (RequirementMissing("davix is not installed"), "skipped"),
         (KeyError("defect"), "error"),
     ],
 )
