@@ -135,7 +135,7 @@ def load(
     chosen = str(flags.get("profile") or variables.get("profile") or file_layer.get("profile") or "demo")
     if chosen not in profiles():
         raise WrongUsage(
-            f"unknown profile '{chosen}'{_nearest(chosen, profiles())}",
+            f"unknown profile '{_printable(chosen)}'{_nearest(chosen, profiles())}",
             remedy=f"profiles: {', '.join(profiles())}",
         )
     profile_layer = _read_toml(content.root() / "inventory" / "profiles" / f"{chosen}.toml")
@@ -221,16 +221,20 @@ def _nearest(word: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+def _printable(text: str) -> str:
+    """The text on one line: what a file says may hold line ends."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _first_fault(error: ValidationError) -> str:
     """One line for the first fault: the dotted key, what is wrong, and the nearest right key."""
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
+    where = _printable(".".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{where}'{_nearest(str(fault['loc'][-1]), _keys_at(fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"missing key '{where}'"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{where}: {message}"
+    return f"{where}: {_printable(str(fault['msg']).removeprefix('Value error, '))}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
@@ -253,7 +257,7 @@ def _check_groups(description: Description) -> None:
         for group in node.groups:
             if group not in known:
                 raise WrongUsage(
-                    f"nodes.{name}.groups: unknown group '{group}'{_nearest(group, list(known))}",
+                    f"nodes.{name}.groups: unknown group '{_printable(group)}'{_nearest(group, list(known))}",
                     remedy=f"groups: {', '.join(g for g, d in known.items() if not d.always)}",
                 )
 
@@ -265,7 +269,7 @@ def _check_vars(description: Description) -> None:
     for key in description.vars:
         if key not in known:
             raise WrongUsage(
-                f"unknown key 'vars.{key}'{_nearest(key, known)}",
+                f"unknown key 'vars.{_printable(key)}'{_nearest(key, known)}",
                 remedy="see docs/reference/roles.md for every variable",
             )
 
