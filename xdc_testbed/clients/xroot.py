@@ -129,6 +129,7 @@ class Xroot:
             "XRD_CONNECTIONRETRY": "1",
             "XRD_STREAMERRORWINDOW": "0",
             "XRD_REQUESTTIMEOUT": str(max(1, int(self._timeout))),
+            "RES_OPTIONS": "timeout:1 attempts:5",  # the tools look their own addresses up; a lost query costs 1 s
             "XrdSecPROTOCOL": "unix",
         }
         if self._cert is not None:
