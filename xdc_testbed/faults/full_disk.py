@@ -49,7 +49,7 @@ def add(run: Run, fault_id: str, path: Path, leave_kib: int, *, staging: Path = 
     for layer in (upper, work):
         layer.mkdir(exist_ok=True)
     _same_access(path, upper)
-    options = f"lowerdir={path},upperdir={upper},workdir={work},index=off,metacopy=off,redirect_dir=off"
+    options = f"lowerdir={path},upperdir={upper},workdir={work},index=off,metacopy=off,redirect_dir=nofollow"
     run(
         "mount",
         "-t",
