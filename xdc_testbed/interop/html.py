@@ -4,7 +4,7 @@ answered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from xdc_testbed import __version__
 from xdc_testbed.interop.deviations import Deviation
 from xdc_testbed.interop.record import MEANING, OUTCOMES, CaseRecord, count
+from xdc_testbed.interop.registry import Case
 from xdc_testbed.interop.report import Matrix, matrices
 from xdc_testbed.interop.terminal import MARK
 
@@ -25,10 +26,10 @@ _KINDS = {
 }
 
 
-def render(records: Sequence[CaseRecord], known: Sequence[Deviation], questions: Mapping[str, str], title: str) -> str:
+def render(records: Sequence[CaseRecord], known: Sequence[Deviation], cases: Sequence[Case], title: str) -> str:
     """The report as one HTML page without any reference to the outside.
 
-    questions: explanation of each case by id; title: what was tested, e.g. the testbed's name.
+    cases: those that explain themselves; title: what was tested, e.g. the testbed's name.
     """
     parties = {party for r in records for party in (r.source, r.destination) if party is not None}
     shown = {r.deviation for r in records if r.outcome in ("expected-deviation", "unexpected-pass")}
@@ -45,7 +46,8 @@ def render(records: Sequence[CaseRecord], known: Sequence[Deviation], questions:
         outcomes=OUTCOMES,
         meaning=MEANING,
         mark={outcome: mark for outcome, (mark, _) in MARK.items()},
-        questions=questions,
+        questions={case.id: case.explanation for case in cases},
+        subject_texts={case.subject: case.subject_text for case in cases},
         deviations=[entry for entry in known if entry.id in shown],
         bad=[record for record in records if record.bad],
         began=datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,6 +56,11 @@ class Case:
     def subject(self) -> str:
         """The first part of the id, under which reports group it."""
         return self.id.partition(".")[0]
+
+    @property
+    def subject_text(self) -> str:
+        """What the subject is about: the docstring of the case's module."""
+        return " ".join((sys.modules[self.run.__module__].__doc__ or "").split())
 
     @property
     def explanation(self) -> str:

@@ -65,7 +65,8 @@ def matrices(records: Sequence[CaseRecord]) -> list[Matrix]:
 
 
 def _matrix(title: str, records: Sequence[CaseRecord]) -> Matrix:
-    places = tuple(dict.fromkeys(record.where for record in records))
+    places = tuple(sorted({record.where for record in records}))
+    subjects = list(dict.fromkeys(record.case_id.partition(".")[0] for record in records))
     cells: dict[str, dict[str, list[CaseRecord]]] = {}
     for record in records:
         cells.setdefault(record.case_id, {}).setdefault(record.where, []).append(record)
@@ -75,7 +76,7 @@ def _matrix(title: str, records: Sequence[CaseRecord]) -> Matrix:
             title=next(iter(by_place.values()))[0].title,
             cells=tuple(Summary(tuple(by_place[place])) if place in by_place else None for place in places),
         )
-        for case_id, by_place in cells.items()
+        for case_id, by_place in sorted(cells.items(), key=lambda item: subjects.index(item[0].partition(".")[0]))
     )
     return Matrix(title, places, tuple(rows))
 

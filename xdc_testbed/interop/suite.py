@@ -76,13 +76,12 @@ def run(endpoints: Sequence[Endpoint], planned: Sequence[Cell], options: Options
 
 def write(records: Sequence[CaseRecord], options: Options, folder: Path) -> dict[str, Path]:
     """Write records.jsonl, junit.xml, matrix.txt and report.html into a folder; returns where they are."""
-    questions = {known.id: known.explanation for known in registry.all_cases()}
     known = deviations.load(options.deviations_file)
     texts = {
         report.RECORDS: report.json_lines(records),
         report.JUNIT: report.junit(records),
         report.MATRIX: terminal.as_text(records),
-        report.HTML: html.render(records, known, questions, options.title),
+        report.HTML: html.render(records, known, registry.all_cases(), options.title),
     }
     return report.write(texts, folder)
 
