@@ -1,0 +1,57 @@
+"""The names of the node image's layers: they follow exactly what is baked in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from xdc_testbed import content
+from xdc_testbed.testbed import image
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the kit's content that a test may change."""
+    real = content.root()
+    for name in ("inventory", "playbooks", "roles"):
+        shutil.copytree(real / name, tmp_path / name)
+    monkeypatch.setattr(content, "root", lambda: tmp_path)
+    return tmp_path
+
+
+def append(path: Path) -> None:
+    """Change a file."""
+    path.write_text(path.read_text() + "\n# changed\n")
+
+
+@pytest.mark.parametrize("file", ["roles/base/tasks/install.yml", "inventory/versions.yml", "playbooks/image.yml"])
+def test_a_change_of_what_is_installed_gives_a_new_node_image(root: Path, file: str) -> None:
+    before = image.node_tag(), image.base_tag()
+    append(root / file)
+    assert image.node_tag() != before[0]
+    assert image.base_tag() == before[1]
+
+
+@pytest.mark.parametrize("file", ["roles/base/tasks/configure.yml", "playbooks/site.yml", "inventory/groups.yml"])
+def test_a_change_of_what_is_configured_keeps_the_node_image(root: Path, file: str) -> None:
+    before = image.node_tag()
+    append(root / file)
+    assert image.node_tag() == before
+
+
+def test_a_new_package_of_the_base_gives_new_layers(root: Path) -> None:
+    before = image.node_tag(), image.base_tag()
+    packages = root / "inventory" / "node-packages.txt"
+    packages.write_text(packages.read_text() + "\nstrace\n")
+    assert image.base_tag() != before[1]
+    assert image.node_tag() != before[0]
+
+
+def test_comments_in_the_list_of_packages_are_no_packages(root: Path) -> None:
+    before = image.node_packages()
+    packages = root / "inventory" / "node-packages.txt"
+    packages.write_text("# a remark\n\n" + packages.read_text())
+    assert image.node_packages() == before
+    assert "openssh-server" in before

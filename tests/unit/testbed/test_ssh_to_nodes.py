@@ -1,0 +1,121 @@
+"""Commands on nodes: words stay words, and a node that is not ready is told by its stage."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo_nodes import node
+
+from xdc_testbed.processes import Completed
+from xdc_testbed.testbed import ssh
+
+KNOWN_HOSTS = Path("/state/known_hosts")
+
+
+def test_words_with_blanks_and_quotes_reach_the_node_as_they_are() -> None:
+    words = ssh.arguments(node("a"), KNOWN_HOSTS, "printf", "%s", "it's a $HOME; rm -rf /")
+    assert shlex.split(words[-1]) == ["printf", "%s", "it's a $HOME; rm -rf /"]
+
+
+def test_the_way_in_is_the_testbeds_own_key_and_its_known_hosts() -> None:
+    words = ssh.arguments(node("a"), KNOWN_HOSTS, "true")
+    assert words[words.index("-i") + 1] == "/state/keys/id_ed25519"
+    assert f"UserKnownHostsFile={KNOWN_HOSTS}" in words
+    assert words[-2] == "root@127.0.0.1"
+
+
+def test_a_login_has_a_terminal_and_no_command() -> None:
+    words = ssh.arguments(node("a"), KNOWN_HOSTS, terminal=True)
+    assert "-t" in words
+    assert words[-1] == "root@127.0.0.1"
+
+
+def test_a_file_appears_on_a_node_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that the node would run is run here."""
+
+    def execute(one: Any, known_hosts: Path, *command: str, **rest: Any) -> Completed:
+        return ssh.run(command, timeout=rest["timeout"], input=rest["input"])
+
+    monkeypatch.setattr(ssh, "execute", execute)
+    target = tmp_path / "it's here.json"
+    ssh.put_file(node("a"), KNOWN_HOSTS, str(target), b"{}", mode="0640")
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"{}", 0o640)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# -- readiness --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def listening(greeting: bytes) -> Iterator[int]:
+    """A port of this machine that greets whoever connects."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def serve() -> None:
+            while not ended.is_set():
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(greeting)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ended.set()
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+def verdict(port: int, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str] | None = None) -> dict[str, str]:
+    """What is said of a node at this port. answer: exit code and words of its login."""
+
+    def login(args: Any, **rest: Any) -> Completed:
+        assert answer is not None, "no login was expected"
+        return Completed(tuple(args), answer[0], answer[1].encode(), b"", 0.0)
+
+    monkeypatch.setattr(ssh, "run", login)
+    return ssh.wait_ready([node("a", ssh_port=port)], KNOWN_HOSTS, deadline=0.2)
+
+
+def test_a_port_on_which_nobody_listens_is_the_stage_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert verdict(port, monkeypatch)["a"].startswith("address: ")
+
+
+def test_a_port_that_speaks_something_else_is_the_stage_banner(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(b"HTTP/1.1 400 Bad Request\r\n") as port:
+        assert verdict(port, monkeypatch)["a"].startswith("banner: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((255, "Permission denied (publickey)."), "login: Permission denied (publickey)."),
+        ((91, ""), "python: python3 is not in the image"),
+        ((0, "starting"), "system: systemd says 'starting'"),
+    ],
+)
+def test_a_node_that_is_not_ready_is_told_by_its_stage(
+    monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], told: str
+) -> None:
+    with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        assert verdict(port, monkeypatch, answer) == {"a": told}
+
+
+@pytest.mark.parametrize("word", ["running", "degraded"])
+def test_a_node_whose_systemd_has_started_is_ready(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        assert verdict(port, monkeypatch, (0, word)) == {}
