@@ -47,6 +47,7 @@ def server(config: Config) -> Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             ssl_certfile=config.certificate,
             ssl_keyfile=config.key,
             timeout_keep_alive=120,
