@@ -16,7 +16,7 @@ from xdc_testbed.errors import WrongUsage, XdcError
 
 log = logging.getLogger(__name__)
 
-_ANSWER = 20.0  # seconds that the broker gets to say where a topic ends
+_ANSWER = 20.0
 _BATCH = 500
 
 
@@ -44,10 +44,13 @@ class KafkaAccess(BaseModel):
 class Tail:
     """New records of some topics. Records from before it was made are not seen.
 
-    Raises XdcError when the broker does not answer or does not have a topic.
+    answer: seconds that the broker has to say where a topic ends. Raises XdcError when it does not, or does not have
+    a topic, with the cause as the broker said it.
     """
 
-    def __init__(self, access: KafkaAccess, topics: Sequence[str]) -> None:
+    def __init__(self, access: KafkaAccess, topics: Sequence[str], *, answer: float = _ANSWER) -> None:
+        self._last_error = ""
+        self._answer = answer
         self._consumer = Consumer(
             {
                 "bootstrap.servers": access.bootstrap,
@@ -58,14 +61,15 @@ class Tail:
                 "ssl.ca.location": str(access.ca_file),
                 "group.id": f"{access.username}-tail",  # demanded by the library; nothing is ever committed
                 "enable.auto.commit": False,
-                "error_cb": _log_error,
+                "error_cb": self._note,
+                "log_level": 2,  # what the library would print comes to error_cb too
             }
         )
         try:
             self._consumer.assign([end for topic in topics for end in self._ends(topic)])
         except KafkaException as error:
             self._consumer.close()
-            reason = error.args[0].str()
+            reason = self._last_error or error.args[0].str()
             raise XdcError(
                 f"the broker at {access.bootstrap} does not let us follow {', '.join(topics)}: {reason}",
                 remedy="is it up, and may this user read the topics? xdc-testbed status",
@@ -78,7 +82,7 @@ class Tail:
         batch += self._consumer.consume(_BATCH, 0)
         for message in batch:
             if message.error():
-                _log_error(message.error())
+                self._note(message.error())
             elif message.value() is not None:
                 yield message.topic(), message.value()
 
@@ -88,16 +92,17 @@ class Tail:
 
     def _ends(self, topic: str) -> list[TopicPartition]:
         """Where each partition of a topic ends now."""
-        known = self._consumer.list_topics(topic, timeout=_ANSWER).topics[topic]
+        known = self._consumer.list_topics(topic, timeout=self._answer).topics[topic]
         if known.error is not None:
             raise KafkaException(known.error)
         ends = []
         for partition in known.partitions:
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWER)
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._answer)
             ends.append(TopicPartition(topic, partition, high))
         return ends
 
-
-def _log_error(error: KafkaError) -> None:
-    """The library connects again by itself; what it meets is only worth a line."""
-    log.warning("broker: %s", error.str())
+    def _note(self, error: KafkaError) -> None:
+        """The library connects again by itself; what it meets is worth a line, and the cause when it gives up."""
+        log.warning("broker: %s", error.str())
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._last_error = error.str()
