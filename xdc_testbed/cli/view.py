@@ -92,12 +92,13 @@ class _Live:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._render)
         self._phase = ""
         self._started = 0.0
         self._task = ""
         self._hosts: dict[str, tuple[str, str]] = {}
         self._count = 0
+        # Live renders once while it is made.
+        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._render)
 
     def __enter__(self) -> _Live:
         self._live.__enter__()
