@@ -126,7 +126,7 @@ def _open(proc: Path, detector: DetectorPlan) -> str:
     run = RunDirectory(str(proc))
     try:
         data = _COMPONENTS[detector.kind](run, detector.detector_id, raw=False, min_modules=1)
-        return f"{detector.detector_id}: {len(data.modno_to_source)} modules, {len(data.train_ids)} trains"
+        return f"{detector.detector_id}: {len(data.modno_to_source)} module(s), {len(data.train_ids)} train(s)"
     finally:
         for file in run.files:
             file.close()

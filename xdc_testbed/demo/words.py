@@ -18,7 +18,7 @@ def sentences(verdict: Verdict) -> list[str]:
 
 def _offered(verdict: Verdict) -> str:
     story, manifest = verdict.story, verdict.manifest
-    detectors = " and ".join(f"{len(one.modules)} modules of {one.kind}" for one in manifest.plan.detectors)
+    detectors = " and ".join(f"{counted(len(one.modules), 'module')} of {one.kind}" for one in manifest.plan.detectors)
     burst = next((phase.seconds for phase in story.phases if phase.name == "burst"), 0.0)
     return (
         f"The client wrote a raw run of {detectors} whose photons it knows, and uploaded its "
@@ -28,9 +28,11 @@ def _offered(verdict: Verdict) -> str:
 
 def _reacted(verdict: Verdict) -> str:
     starts = [one for file in verdict.story.files if (one := latency.to_start(file)) is not None]
-    said = "Each closed file raised a storage event, and each event started a calibration"
+    files = len(verdict.story.files)
     if not starts:
-        return "No storage event started a calibration."
+        return "No closed file started a calibration."
+    who = "Each closed file" if len(starts) == files else f"Only {len(starts)} of the {files} closed files"
+    said = f"{who} raised a storage event that started a calibration"
     return f"{said}: the first {duration(min(starts))} after the close, the last {duration(max(starts))} after."
 
 
@@ -63,6 +65,11 @@ def _compared(verdict: Verdict) -> str:
     twice = f", twice through the cache {story.cache}" if story.cache else ""
     equal = "and every byte is the same" if all(copy.equal for copy in copies) else "and some bytes differ"
     return f"{read}{twice}, {equal}."
+
+
+def counted(number: int, what: str) -> str:
+    """`1 module`, `2 modules`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def duration(seconds: float) -> str:
