@@ -87,6 +87,14 @@ def test_every_value_has_an_origin(written: Any) -> None:
     assert own == {"strategy", "nodes.desy-client.memory", "vars.xrootd_https_port"}
 
 
+@pytest.mark.parametrize("profile", description.profiles())
+def test_every_profile_of_the_kit_is_a_whole_description(tmp_path: Path, profile: str) -> None:
+    (tmp_path / "empty.toml").touch()
+    made = load(tmp_path / "empty.toml", profile=profile, environ=NOTHING).description
+    assert made.nodes
+    assert "client" in {group for node in made.nodes.values() for group in node.groups}
+
+
 def test_a_description_survives_the_state_file(written: Any) -> None:
     made = written("nodes.desy-client.cpus = 0.5").description
     assert description.Description.model_validate(json.loads(made.model_dump_json())) == made
