@@ -25,9 +25,7 @@ _FIRST_CLASS = 1
 class Agent:
     """The faults of one node."""
 
-    def __init__(
-        self, records: Records | None = None, run: Run = here, runtime: Path = units.RUNTIME
-    ) -> None:
+    def __init__(self, records: Records | None = None, run: Run = here, runtime: Path = units.RUNTIME) -> None:
         self._records = records or Records()
         self._run = run
         self._runtime = runtime
@@ -130,9 +128,7 @@ class Agent:
             case Delay(), Means(method="netem") as means:
                 return netem.present(self._run, means.devices, means.number)
             case Delay(), _:
-                serving = (
-                    self._run("systemctl", "is-active", _queue_unit(record.id), check=False).returncode == 0
-                )
+                serving = self._run("systemctl", "is-active", _queue_unit(record.id), check=False).returncode == 0
                 return serving and rules.present(self._run, "mangle", record.id)
             case Partition(), _:
                 return rules.present(self._run, "filter", record.id)

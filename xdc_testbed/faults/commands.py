@@ -57,9 +57,7 @@ class NodeCommand:
     stdin: bytes = b""
 
 
-def delay(
-    nodes: Sequence[Machine], place: str, other: str | None = None, *, milliseconds: float
-) -> list[Order]:
+def delay(nodes: Sequence[Machine], place: str, other: str | None = None, *, milliseconds: float) -> list[Order]:
     """Let the round trip between two places (or from one to all others) take longer."""
     here, there = _sides(nodes, place, other)
     return _orders(
@@ -69,9 +67,7 @@ def delay(
     )
 
 
-def partition(
-    nodes: Sequence[Machine], place: str, other: str | None = None, *, ssh_port: int = 22
-) -> list[Order]:
+def partition(nodes: Sequence[Machine], place: str, other: str | None = None, *, ssh_port: int = 22) -> list[Order]:
     """Lose every packet between two places (or between one and all others), except SSH."""
     here, there = _sides(nodes, place, other)
     return _orders(
@@ -92,10 +88,7 @@ def stop(nodes: Sequence[Machine], place: str, units: Sequence[str], how: How = 
 
 def disk_full(nodes: Sequence[Machine], place: str, path: str, *, leave_kib: int = 64) -> list[Order]:
     """Let a folder of a node run full after `leave_kib` KiB."""
-    full = [
-        (node, _fault(DiskFull, path=PurePosixPath(path), leave_kib=leave_kib))
-        for node in members(nodes, place)
-    ]
+    full = [(node, _fault(DiskFull, path=PurePosixPath(path), leave_kib=leave_kib)) for node in members(nodes, place)]
     return _orders("disk-full", (place,), full)
 
 
@@ -104,9 +97,7 @@ def apply(orders: Sequence[Order]) -> list[NodeCommand]:
     lines: dict[str, list[str]] = defaultdict(list)
     for order in orders:
         lines[order.node].append(order.model_dump_json())
-    return [
-        NodeCommand(node, (*AGENT, "apply"), "\n".join(said).encode() + b"\n") for node, said in lines.items()
-    ]
+    return [NodeCommand(node, (*AGENT, "apply"), "\n".join(said).encode() + b"\n") for node, said in lines.items()]
 
 
 def listing(nodes: Iterable[Machine]) -> list[NodeCommand]:
@@ -148,13 +139,9 @@ def _sides(nodes: Sequence[Machine], place: str, other: str | None) -> tuple[lis
     """Who applies a fault of the network, and who its peers are: one side is enough, so the smaller one."""
     first = members(nodes, place)
     names = {node.name for node in first}
-    second = (
-        members(nodes, other) if other is not None else [node for node in nodes if node.name not in names]
-    )
+    second = members(nodes, other) if other is not None else [node for node in nodes if node.name not in names]
     if not second:
-        raise WrongUsage(
-            f"'{place}' is the whole testbed: nothing is on the other side", remedy="name two places"
-        )
+        raise WrongUsage(f"'{place}' is the whole testbed: nothing is on the other side", remedy="name two places")
     if names & {node.name for node in second}:
         raise WrongUsage(f"'{place}' and '{other}' overlap", remedy="name two nodes, or two sites")
     return (first, second) if len(first) <= len(second) else (second, first)
@@ -176,9 +163,7 @@ def _fault(model: type[Delay] | type[Partition] | type[Stop] | type[DiskFull], *
         ) from None
 
 
-def _orders(
-    kind: str, places: tuple[str | None, ...], faults: Sequence[tuple[Machine, Fault]]
-) -> list[Order]:
+def _orders(kind: str, places: tuple[str | None, ...], faults: Sequence[tuple[Machine, Fault]]) -> list[Order]:
     """Orders with one id for all nodes, which is the same when the user asks for the same again."""
     said = "|".join(
         [kind, *(place or "*" for place in places), *sorted({fault.model_dump_json() for _, fault in faults})]

@@ -38,9 +38,7 @@ def add(run: Run, fault_id: str, path: Path, leave_kib: int, *, staging: Path = 
         return
     tag, layers = f"xdc-{fault_id}", staging / fault_id
     seen_by = [
-        pid
-        for pid in namespaces.others()
-        if namespaces.identity(str(path), pid) == namespaces.identity(str(path))
+        pid for pid in namespaces.others() if namespaces.identity(str(path), pid) == namespaces.identity(str(path))
     ]
     layers.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not namespaces.mounted(tag, str(layers)):

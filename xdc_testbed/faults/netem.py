@@ -21,10 +21,7 @@ _BY_DEFAULT = {"noqueue", "mq", "pfifo_fast", "fq_codel", "fq"}
 def available(run: Run) -> bool:
     """Whether the kernel has netem and htb: asked by a queue without any delay on the loopback interface."""
     for kind in (("netem", "delay", "0ms"), ("htb",)):
-        if (
-            run("tc", "qdisc", "add", "dev", "lo", "root", "handle", "7e:", *kind, check=False).returncode
-            != 0
-        ):
+        if run("tc", "qdisc", "add", "dev", "lo", "root", "handle", "7e:", *kind, check=False).returncode != 0:
             return False
         run("tc", "qdisc", "del", "dev", "lo", "root")
     return True
@@ -39,9 +36,7 @@ def devices(run: Run, peers: Sequence[IPv4Network]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def delay_commands(
-    device: str, number: int, peers: Sequence[IPv4Network], milliseconds: float
-) -> list[list[str]]:
+def delay_commands(device: str, number: int, peers: Sequence[IPv4Network], milliseconds: float) -> list[list[str]]:
     """The class, its netem queue, and a filter for each peer. number: of the class, and the filters' rank."""
     class_id = f"{_ROOT}{number:x}"
     choose = ["tc", "filter", "add", "dev", device, "parent", _ROOT, "protocol", "ip", "pref", str(number)]
@@ -80,9 +75,7 @@ def delay_commands(
     ]
 
 
-def add(
-    run: Run, devices: Sequence[str], number: int, peers: Sequence[IPv4Network], milliseconds: float
-) -> None:
+def add(run: Run, devices: Sequence[str], number: int, peers: Sequence[IPv4Network], milliseconds: float) -> None:
     """Delay packets to the peers on these interfaces. Raises XdcError when somebody else's queue is there."""
     for device in devices:
         root = _root_kind(run, device)

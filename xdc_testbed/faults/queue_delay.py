@@ -78,9 +78,7 @@ def message(kind: int, queue: int, *attributes: bytes, acknowledged: bool = Fals
 
 def accept_up_to(queue: int, packet: int) -> bytes:
     """The message that lets go every held packet up to and with this one."""
-    return message(
-        NFQNL_MSG_VERDICT_BATCH, queue, attribute(NFQA_VERDICT_HDR, struct.pack(">II", NF_ACCEPT, packet))
-    )
+    return message(NFQNL_MSG_VERDICT_BATCH, queue, attribute(NFQA_VERDICT_HDR, struct.pack(">II", NF_ACCEPT, packet)))
 
 
 def packets(data: bytes) -> Iterator[int]:

@@ -53,9 +53,7 @@ def add(run: Run, table: str, rules: Sequence[Sequence[str]]) -> None:
 
 def present(run: Run, table: str, fault_id: str) -> bool:
     """Whether a rule of this fault is in the chain, and the chain in use."""
-    hooked = all(
-        run(*_iptables(table), "-C", hook, "-j", CHAIN, check=False).returncode == 0 for hook in _HOOKS[table]
-    )
+    hooked = all(run(*_iptables(table), "-C", hook, "-j", CHAIN, check=False).returncode == 0 for hook in _HOOKS[table])
     return hooked and any(_comment(rule) == fault_id for rule in _rules(run, table))
 
 

@@ -37,9 +37,7 @@ def add(run: Run, fault_id: str, fault: Stop, record: Path, runtime: Path) -> No
         path.write_text(drop_in(fault_id, record))
     run("systemctl", "daemon-reload")
     if fault.how is How.KILL:
-        run(
-            "systemctl", "kill", "--signal=SIGKILL", *fault.units, check=False
-        )  # fails when it is dead already
+        run("systemctl", "kill", "--signal=SIGKILL", *fault.units, check=False)  # fails when it is dead already
     run("systemctl", "stop", *fault.units)  # also ends a waiting restart
 
 
@@ -58,9 +56,7 @@ def present(run: Run, fault_id: str, fault: Stop, runtime: Path) -> bool:
 def remove(run: Run, fault_id: str, fault: Stop, was_active: Sequence[str], runtime: Path) -> None:
     """Let the units start again, and start those that ran before the fault."""
     if fault.how is How.FREEZE:
-        run(
-            "systemctl", "kill", "--signal=SIGCONT", *fault.units, check=False
-        )  # fails when it has ended meanwhile
+        run("systemctl", "kill", "--signal=SIGCONT", *fault.units, check=False)  # fails when it has ended meanwhile
         return
     for unit in fault.units:
         path = _drop_in_path(runtime, unit, fault_id)

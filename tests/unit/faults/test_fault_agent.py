@@ -92,13 +92,9 @@ def test_a_fault_that_fails_half_way_leaves_neither_rules_nor_a_record(agent: Ag
     assert agent.listing() == []
 
 
-def test_a_fault_whose_agent_died_is_listed_as_not_in_force_and_can_be_cleared(
-    agent: Agent, records: Records
-) -> None:
+def test_a_fault_whose_agent_died_is_listed_as_not_in_force_and_can_be_cleared(agent: Agent, records: Records) -> None:
     fault = Partition(peers=PEERS)
-    records.write(
-        Record(id="fault-1", node="n1", fault=fault, applied_at=1.0, means=Means(method="iptables"))
-    )
+    records.write(Record(id="fault-1", node="n1", fault=fault, applied_at=1.0, means=Means(method="iptables")))
     assert [status.in_force for status in agent.listing()] == [False]
     assert [status.outcome for status in agent.clear()] == ["cleared"]
     assert agent.listing() == []
@@ -117,9 +113,7 @@ def test_clearing_what_is_not_there_is_no_error(agent: Agent) -> None:
     assert agent.clear("delay-0") == []
 
 
-def test_a_stopped_service_is_held_down_and_runs_again_afterwards(
-    agent: Agent, node: Any, tmp_path: Path
-) -> None:
+def test_a_stopped_service_is_held_down_and_runs_again_afterwards(agent: Agent, node: Any, tmp_path: Path) -> None:
     node.active = {"kafka.service"}
     agent.apply(order(Stop(units=("kafka",), how=How.STOP)))
     held = list((tmp_path / "systemd").rglob("*.conf"))
@@ -138,9 +132,7 @@ def test_a_service_that_was_down_before_stays_down_afterwards(agent: Agent, node
 
 def test_a_folder_inside_a_full_one_cannot_be_full_again(agent: Agent, records: Records) -> None:
     full = DiskFull.model_validate({"path": "/srv/data"})
-    records.write(
-        Record(id="disk-full-1", node="n1", fault=full, applied_at=1.0, means=Means(method="overlay"))
-    )
+    records.write(Record(id="disk-full-1", node="n1", fault=full, applied_at=1.0, means=Means(method="overlay")))
     with pytest.raises(WrongUsage, match="/srv/data is full already"):
         agent.apply(order(DiskFull.model_validate({"path": "/srv/data/proc"})))
 

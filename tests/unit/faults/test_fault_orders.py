@@ -98,9 +98,7 @@ def test_a_delay_of_nothing_is_refused_with_the_culprit() -> None:
 
 
 def test_each_node_gets_one_command_with_its_orders_on_standard_input() -> None:
-    orders = commands.partition(NODES, "desy", "remote") + commands.delay(
-        NODES, "remote-cache", milliseconds=5
-    )
+    orders = commands.partition(NODES, "desy", "remote") + commands.delay(NODES, "remote-cache", milliseconds=5)
     by_node = {command.node: command for command in commands.apply(orders)}
     assert set(by_node) == {"remote-storage", "remote-cache"}
     kinds = [json.loads(line)["fault"]["kind"] for line in by_node["remote-cache"].stdin.splitlines()]

@@ -14,9 +14,7 @@ PEER = IPv4Network("10.0.0.20/31")
 
 
 def test_a_partition_lets_ssh_through_before_it_drops_anything() -> None:
-    targets = [
-        (rule[rule.index("-j") + 1], "22" in rule) for rule in rules.partition_rules("p-1", [PEER], 22)
-    ]
+    targets = [(rule[rule.index("-j") + 1], "22" in rule) for rule in rules.partition_rules("p-1", [PEER], 22)]
     assert targets == [("RETURN", True), ("RETURN", True), ("DROP", False), ("DROP", False)]
 
 
