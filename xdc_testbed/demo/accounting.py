@@ -1,7 +1,7 @@
 """Accounts for every file: what the pipeline's messages say became of it, and what is still missing.
 
 Pure: takes records of the broker, answers questions. A raw file is settled when it has ended as a dead
-letter, or when it is corrected and, where there is a second site, the corrected file has been transferred.
+letter, or when it is corrected and, where there is a second site, corrected file and manifest have been transferred.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from xdc_testbed.events.model import DeadLetter, Result, StorageEvent
 
 EVENTS, RESULTS, DEAD_LETTERS = "storage-events", "activation-results", "dead-letter"
 TOPICS = (EVENTS, RESULTS, DEAD_LETTERS)
+MANIFEST = ".manifest.json"
 
 
 def corrected_path(raw_path: str) -> str:
@@ -34,39 +35,46 @@ class Account:
 
     path: str
     shipped: bool
-    raw_event: bool = False
-    corrected_event: bool = False
-    calibrate: Work | None = None
-    transfer: Work | None = None
+    events: set[str] = field(default_factory=set)
+    works: dict[str, Work] = field(default_factory=dict)
     dead_letter: str | None = None
+
+    @property
+    def calibrate(self) -> Work | None:
+        """What corrected the raw file."""
+        return self.works.get(self.path)
+
+    @property
+    def transfer(self) -> Work | None:
+        """What brought the corrected file to the second site."""
+        return self.works.get(corrected_path(self.path))
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will come."""
         if self.dead_letter is not None:
             return True
-        calibrated = self.calibrate is not None and self.calibrate.status == "ok"
-        transferred = self.transfer is not None and self.transfer.status == "ok"
-        return calibrated and (transferred or not self.shipped)
+        return all(path in self.works and self.works[path].status == "ok" for path, _, _ in self._stages())
 
     @property
     def said(self) -> str:
         """What became of the file, or what is missing."""
         if self.dead_letter is not None:
             return f"failed: {self.dead_letter}"
-        for work, event, what, action in self._stages():
+        for path, what, action in self._stages():
+            work = self.works.get(path)
             if work is None:
-                seen = "storage event seen" if event else "no storage event seen"
+                seen = "storage event seen" if path in self.events else "no storage event seen"
                 return f"missing: {seen} of the {what}, no result of {action}"
             if work.status == "failed":
-                return f"missing: a dead letter for the failed {action} ({work.reason})"
+                return f"missing: a dead letter for the failed {action} of the {what} ({work.reason})"
         return "corrected and transferred" if self.shipped else "corrected"
 
-    def _stages(self) -> list[tuple[Work | None, bool, str, str]]:
-        stages = [(self.calibrate, self.raw_event, "raw file", "calibrate")]
-        if self.shipped:
-            stages.append((self.transfer, self.corrected_event, "corrected file", "transfer"))
-        return stages
+    def _stages(self) -> list[tuple[str, str, str]]:
+        """(path, what it is, the action that has to end) in the order of the way."""
+        corrected = corrected_path(self.path)
+        shipping = [(corrected, "corrected file", "transfer"), (corrected + MANIFEST, "manifest", "transfer")]
+        return [(self.path, "raw file", "calibrate"), *(shipping if self.shipped else [])]
 
 
 @dataclass
@@ -86,7 +94,8 @@ class Ledger:
     def __post_init__(self) -> None:
         self.accounts = {path: Account(path, self.shipped) for path in self.raw_paths}
         self._by_path = dict(self.accounts)
-        self._by_path.update({corrected_path(path): account for path, account in self.accounts.items()})
+        for path, account in self.accounts.items():
+            self._by_path[corrected_path(path)] = self._by_path[corrected_path(path) + MANIFEST] = account
 
     @property
     def settled(self) -> bool:
@@ -124,22 +133,14 @@ class Ledger:
         if account is None:
             return
         self.events.add(event.id)
-        if event.subject == account.path:
-            account.raw_event = True
-        else:
-            account.corrected_event = True
+        account.events.add(event.subject)
 
     def _take_result(self, result: Result) -> None:
         account = self._account(result.subject, result.endpoint)
         if account is None:
             return
-        work = _work(result)
-        if result.subject == account.path:
-            account.raw_event = True
-            account.calibrate = _better(account.calibrate, work)
-        else:
-            account.corrected_event = True
-            account.transfer = _better(account.transfer, work)
+        account.events.add(result.subject)
+        account.works[result.subject] = _better(account.works.get(result.subject), _work(result))
 
     def _take_dead_letter(self, letter: DeadLetter) -> None:
         if letter.result is None:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from xdc_testbed.clients.errors import NotFound
 from xdc_testbed.clients.webdav import WebDav
-from xdc_testbed.demo.accounting import Account, corrected_path
+from xdc_testbed.demo.accounting import MANIFEST, Account, corrected_path
 from xdc_testbed.demo.detector_data import RawDataFile
 from xdc_testbed.demo.facts import Copy, FileStory
 from xdc_testbed.demo.places import Places
-from xdc_testbed.errors import XdcError
-
-MANIFEST = ".manifest.json"
+from xdc_testbed.errors import VerifyFailed, XdcError
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,8 @@ class Comparison:
         kept.with_name(kept.name + MANIFEST).write_bytes(manifest)
         if self.places.remote is not None:
             copies.append(self._compared(self.places.remote.id, path, kept))
+            if self.clients[self.places.remote.id].get(path + MANIFEST) != manifest:
+                raise VerifyFailed(f"another manifest at {self.places.remote.id}")
         if self.places.cache is not None:
             cached.extend(self._compared(self.places.cache.id, path, kept) for _ in ("miss", "hit"))
 

@@ -15,7 +15,7 @@ from extra_data import RunDirectory
 from extra_data.components import AGIPD1M, JUNGFRAU
 from extra_data.validation import RunValidator
 
-from xdc_testbed.demo.comparing import MANIFEST
+from xdc_testbed.demo.accounting import MANIFEST
 from xdc_testbed.demo.detector_data import DetectorPlan, RunManifest
 from xdc_testbed.demo.facts import RUN_FILE, FileStory, Story
 from xdc_testbed.demo.truth import Comparison, compare

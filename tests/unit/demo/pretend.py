@@ -21,7 +21,7 @@ from xdc_testbed.clients.errors import NotFound
 from xdc_testbed.clients.multistatus import Entry
 from xdc_testbed.clients.webdav import Stat
 from xdc_testbed.demo import places, story
-from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, RESULTS, corrected_path
+from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, MANIFEST, RESULTS, corrected_path
 from xdc_testbed.demo.detector_data import DetectorPlan, FileId, RunPlan
 from xdc_testbed.demo.facts import Story
 from xdc_testbed.demo.story import Report, Step
@@ -121,10 +121,11 @@ class PretendTestbed:
         self._end(path, "calibrate", closed, started)
         closed = time.time()
         self._ship(target)
-        self._end(target, "transfer", closed, closed + 0.011)
+        for shipped in (target, target + MANIFEST):
+            self._end(shipped, "transfer", closed, closed + 0.011)
 
     def _ship(self, target: str) -> None:
-        for name in (target, target + ".manifest.json"):
+        for name in (target, target + MANIFEST):
             data = self.storages["desy-storage"].files[name]
             self.storages["remote-storage"].files[name] = data[:-1] + b"?" if name in self.spoil else data
 
@@ -140,7 +141,7 @@ class PretendTestbed:
                     constants.write_bytes(data)
             manifest = calibrate_file(raw, out, Path(folder) / "cal")
             origin.files[target] = out.read_bytes()
-        origin.files[target + ".manifest.json"] = manifest.to_json().encode()
+        origin.files[target + MANIFEST] = manifest.to_json().encode()
 
     def _end(self, path: str, action: str, closed: float, started: float, reason: str | None = None) -> None:
         data = StorageData(endpoint="desy-storage", size=1, closed_at=closed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, RESULTS, Ledger, corrected_path
+from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, MANIFEST, RESULTS, Ledger, corrected_path
 from xdc_testbed.events.model import DeadLetter, EventType, Result, StorageData, StorageEvent, Times, WorkItem
 
 RAW = "/data/raw/r0007/RAW-R0007-JNGFR01-S00000.h5"
@@ -42,10 +42,10 @@ def test_the_corrected_file_lies_where_the_action_puts_it() -> None:
     assert corrected_path(RAW) == CORR
 
 
-def test_a_file_is_settled_when_it_is_corrected_and_transferred(ledger: Ledger) -> None:
-    ledger.take(RESULTS, result(item(RAW, "calibrate")).to_json())
-    assert not ledger.settled
-    ledger.take(RESULTS, result(item(CORR, "transfer")).to_json())
+def test_a_file_is_settled_when_it_is_corrected_and_transferred_with_its_manifest(ledger: Ledger) -> None:
+    for path, action in ((RAW, "calibrate"), (CORR, "transfer"), (CORR + MANIFEST, "transfer")):
+        assert not ledger.settled
+        ledger.take(RESULTS, result(item(path, action)).to_json())
     assert ledger.settled
     assert ledger.missing() == []
 
@@ -66,9 +66,8 @@ def test_a_dead_letter_settles_it_with_the_reason(ledger: Ledger) -> None:
 
 def test_a_failure_without_a_dead_letter_is_not_accounted_for(ledger: Ledger) -> None:
     ledger.take(RESULTS, result(item(RAW, "calibrate"), "input is truncated").to_json())
-    assert ledger.missing() == [
-        "RAW-R0007-JNGFR01-S00000.h5: missing: a dead letter for the failed calibrate (input is truncated)"
-    ]
+    (line,) = ledger.missing()
+    assert line.endswith("missing: a dead letter for the failed calibrate of the raw file (input is truncated)")
 
 
 def test_what_is_missing_says_how_far_the_file_came(ledger: Ledger) -> None:
@@ -77,6 +76,7 @@ def test_what_is_missing_says_how_far_the_file_came(ledger: Ledger) -> None:
         (EVENTS, item(RAW, "x").event.to_json()),
         (RESULTS, result(item(RAW, "calibrate")).to_json()),
         (EVENTS, item(CORR, "x").event.to_json()),
+        (RESULTS, result(item(CORR, "transfer")).to_json()),
     ):
         ledger.take(topic, record)
         said.append(ledger.accounts[RAW].said)
@@ -85,6 +85,7 @@ def test_what_is_missing_says_how_far_the_file_came(ledger: Ledger) -> None:
         "missing: storage event seen of the raw file, no result of calibrate",
         "missing: no storage event seen of the corrected file, no result of transfer",
         "missing: storage event seen of the corrected file, no result of transfer",
+        "missing: no storage event seen of the manifest, no result of transfer",
     ]
 
 
