@@ -41,12 +41,14 @@ class Group(_Strict):
 
 
 class NodeDescription(_Strict):
-    """One machine: where it stands, which services it gets, and its limits (memory in MiB, cpus in cores)."""
+    """One machine: where it stands, which services it gets, and its limits."""
 
-    site: str
-    groups: tuple[str, ...]
-    memory: int = Field(default=1024, ge=128, le=1_048_576)
-    cpus: float = Field(default=2.0, gt=0, le=1024)
+    site: str = Field(
+        description="Where it stands; nodes of one site share a block of addresses and are delayed together."
+    )
+    groups: tuple[str, ...] = Field(description="Services that it gets, by name.")
+    memory: int = Field(default=1024, ge=128, le=1_048_576, description="Limit in MiB, not a reservation.")
+    cpus: float = Field(default=2.0, gt=0, le=1024, description="Limit in cores.")
 
     @field_validator("site")
     @classmethod
@@ -55,25 +57,35 @@ class NodeDescription(_Strict):
 
 
 class ContainerOptions(_Strict):
-    """Options of the local driver. engine: `auto` takes podman, else docker; subnet: `auto` or a /24 in CIDR form."""
+    """Options of the local driver."""
 
-    engine: Literal["auto", "podman", "docker"] = "auto"
-    subnet: str = "auto"
-    base_image: str = "auto"
-    extra_ca_files: tuple[str, ...] = ("/usr/local/share/ca-certificates/*.crt",)
+    engine: Literal["auto", "podman", "docker"] = Field(default="auto", description="`auto` takes podman, else docker.")
+    subnet: str = Field(default="auto", description="A /24 such as 10.89.77.0/24; `auto` takes a free one.")
+    base_image: str = Field(
+        default="auto",
+        description="Image of Debian 12 that nodes are made from; `auto` takes debian:12, else mmdebstrap builds one.",
+    )
+    extra_ca_files: tuple[str, ...] = Field(
+        default=("/usr/local/share/ca-certificates/*.crt",),
+        description="Certificates that nodes trust while packages are installed: files of this machine, by pattern.",
+    )
 
 
 class Description(_Strict):
-    """A whole testbed. vars: role variables by name, as documented in the roles' argument specs."""
+    """A whole testbed."""
 
-    name: str = "demo"
-    profile: str = "demo"
-    driver: Literal["podman"] = "podman"
-    domain: str = "xdc.test"
-    strategy: Literal["mitogen_linear", "linear"] = "mitogen_linear"
+    name: str = Field(default="demo", description="Name of the testbed; that of the profile when it is not given.")
+    profile: str = Field(default="demo", description="What the description builds on.")
+    driver: Literal["podman"] = Field(default="podman", description="What makes the machines.")
+    domain: str = Field(default="xdc.test", description="Domain of the nodes: a node is `<name>.<domain>`.")
+    strategy: Literal["mitogen_linear", "linear"] = Field(
+        default="mitogen_linear", description="How Ansible runs tasks; `linear` is slower and needs no mitogen."
+    )
     podman: ContainerOptions = ContainerOptions()
     nodes: dict[str, NodeDescription] = Field(default_factory=dict)
-    vars: dict[str, Any] = Field(default_factory=dict)
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Variables of roles by name; they win over all others."
+    )
 
     @field_validator("name")
     @classmethod
