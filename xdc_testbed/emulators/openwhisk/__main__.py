@@ -15,6 +15,7 @@ from xdc_testbed.errors import XdcError
 
 from .app import App
 from .config import Config, load
+from .containers import check_user
 
 _log = logging.getLogger("xdc_testbed.emulators.openwhisk")
 
@@ -65,6 +66,8 @@ def main() -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         config = load(arguments.config)
+        if config.action_user is not None:
+            check_user(config.action_user)
     except XdcError as error:
         _log.error("%s%s", error.message, f" ({error.remedy})" if error.remedy else "")
         return error.exit_code

@@ -11,21 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import grp
 import logging
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from xdc_testbed.errors import RequirementMissing, WrongUsage
+
 from .logs import Logs
 
 _log = logging.getLogger(__name__)
-_PROXY = str(Path(__file__).with_name("proxy.py"))
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _proxies: set[int] = set()  # process ids of all containers that are started and not yet removed
@@ -101,18 +103,34 @@ class Connection(asyncio.Protocol):
 
 
 class Runtime(NamedTuple):
-    """How containers are started on this machine. user: to change to, or None; environment: of every
-    proxy."""
+    """How containers are started here. python, environment: of every proxy; user: to change to, or None."""
 
     state: Path
-    proxy_python: str
+    python: str
     user: str | None
     environment: dict[str, str]
 
     @property
     def folders(self) -> Path:
-        """Where every container has its folder, named by its process id."""
+        """Where every container has its folder, with a note of its process id beside it."""
         return self.state / "containers"
+
+    @property
+    def programs(self) -> Path:
+        """Where the proxy and the launcher are, for every user to read, wherever the kit is installed."""
+        return self.state / "runtime"
+
+    def prepare(self) -> None:
+        """Make the folders and copy the programs. Raises OSError."""
+        self.state.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.folders.mkdir(mode=0o711, exist_ok=True)
+        self.programs.mkdir(mode=0o755, exist_ok=True)
+        for name in ("proxy.py", "launcher.py"):
+            copy = self.programs / f".{name}"
+            copy.unlink(missing_ok=True)
+            copy.write_bytes(Path(__file__).with_name(name).read_bytes())
+            copy.chmod(0o444)
+            copy.replace(self.programs / name)
 
 
 class Container:
@@ -142,7 +160,8 @@ class Container:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         where = f"fd:{theirs.fileno()}"
-        command = [runtime.proxy_python, "-I", "-S", _PROXY, where, str(folder), python, str(memory)]
+        program = str(runtime.programs / "proxy.py")
+        command = [runtime.python, "-I", "-S", program, where, str(folder), python, str(memory)]
         try:
             process = subprocess.Popen(
                 [*_as_user(runtime.user), *command],
@@ -199,10 +218,28 @@ class Container:
         _remove(self._runtime, self._folder)
 
 
+def check_user(user: str) -> None:
+    """Raises WrongUsage when the user or its group is not there, RequirementMissing when it cannot be changed to."""
+    try:
+        pwd.getpwnam(user)
+        grp.getgrnam(user)
+    except KeyError:
+        raise WrongUsage(
+            f"no user and group {user} for actions", remedy=f"useradd --system --user-group {user}"
+        ) from None
+    command = [*_as_user(user), "true"]
+    try:
+        changed = subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
+    except FileNotFoundError:
+        raise RequirementMissing("setpriv is not installed", remedy="apt-get install util-linux") from None
+    if not changed:
+        remedy = "run as root, or with the capabilities CAP_SETUID, CAP_SETGID and CAP_KILL"
+        raise RequirementMissing(f"this process may not change to the user {user}", remedy=remedy)
+
+
 def end_leftovers(runtime: Runtime) -> int:
     """End what a killed controller left: processes that are still those it started, and all folders. Returns
     how many."""
-    runtime.folders.mkdir(mode=0o711, parents=True, exist_ok=True)
     found = 0
     for note in runtime.folders.glob("*.pid"):
         pid, _, started = note.read_text().partition(" ")
@@ -280,9 +317,3 @@ def _remove(runtime: Runtime, folder: Path) -> None:
             _log.warning("folder %s of a container could not be emptied", folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_name(f"{folder.name}.pid").unlink(missing_ok=True)
-
-
-def proxy_interpreter() -> str:
-    """The interpreter that runs proxies: the base of this one, whose start needs no look into a virtual
-    environment."""
-    return str(getattr(sys, "_base_executable", "") or sys.executable)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from pathlib import Path
 
 from .catalogue import Catalogue
 from .config import Config
-from .containers import Runtime, adopt_orphans, end_leftovers, proxy_interpreter
+from .containers import Runtime, adopt_orphans, end_leftovers
 from .invoker import Invoker
 from .pool import Pool
 from .records import Records
@@ -57,8 +56,9 @@ class Controller:
 
 
 def _runtime(config: Config) -> Runtime:
-    config.state.mkdir(mode=0o711, parents=True, exist_ok=True)
     environment = {"__OW_API_HOST": config.api_host}
     if image := os.environ.get("__OW_EXECUTION_ENV"):
         environment["__OW_EXECUTION_ENV"] = image
-    return Runtime(Path(config.state), proxy_interpreter(), config.action_user, environment)
+    runtime = Runtime(config.state, config.python, config.action_user, environment)
+    runtime.prepare()
+    return runtime
