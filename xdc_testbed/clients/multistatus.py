@@ -24,13 +24,19 @@ class Entry:
     mtime: float | None
 
 
-def parse(document: bytes) -> list[Entry]:
-    """The entries of a listing in the server's order, the directory itself among them. Raises ValueError."""
+def parse(document: bytes, server: str = "") -> list[Entry]:
+    """The entries of a listing in the server's order, the directory itself among them. Raises ValueError.
+
+    server: its `Server` header. XRootD 5 gives names unquoted where RFC 4918, section 8.3 wants URLs.
+    """
+    unquoted = server.startswith("XrootD/v5.")
     try:
         root = ElementTree.fromstring(document)  # noqa: S314  expat >= 2.4.1 bounds entity expansion
     except ElementTree.ParseError as error:
         raise ValueError(f"not a multistatus document: {error}") from error
-    return [entry for response in root.iter(f"{_DAV}response") if (entry := _entry(response)) is not None]
+    return [
+        entry for response in root.iter(f"{_DAV}response") if (entry := _entry(response, unquoted=unquoted)) is not None
+    ]
 
 
 def epoch(http_date: str | None) -> float | None:
@@ -43,11 +49,11 @@ def epoch(http_date: str | None) -> float | None:
         return None
 
 
-def _entry(response: ElementTree.Element) -> Entry | None:
+def _entry(response: ElementTree.Element, *, unquoted: bool) -> Entry | None:
     href = response.findtext(f"{_DAV}href")
     if href is None:
         return None
-    path = "/" + unquote(urlsplit(href.strip()).path).strip("/")
+    path = "/" + (href if unquoted else unquote(urlsplit(href.strip()).path)).strip("/")
     found: dict[str, ElementTree.Element] = {}
     for propstat in response.iter(f"{_DAV}propstat"):
         if " 200 " in f"{propstat.findtext(f'{_DAV}status', '')} ":

@@ -43,12 +43,18 @@ class TokenSource:
         audience: str = ANY_AUDIENCE,
         *,
         timeout: float = 10.0,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._issuer = issuer.rstrip("/")
         self._auth = httpx2.BasicAuth(quote_plus(client_id), quote_plus(client_secret))
         self._scope = scope
         self._audience = audience
-        self._http = httpx2.Client(verify=tls_context(ca_file), timeout=timeout, trust_env=False)
+        self._http = httpx2.Client(
+            verify=tls_context(ca_file) if transport is None else True,
+            timeout=timeout,
+            transport=transport,
+            trust_env=False,
+        )
         self._endpoint: str | None = None
         self._current: AccessToken | None = None
         self._lock = threading.Lock()

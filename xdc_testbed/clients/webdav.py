@@ -64,13 +64,15 @@ class WebDav:
         token: Callable[[], str] | None = None,
         cert: tuple[str | Path, str | Path] | None = None,
         timeout: float = 60.0,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._token = token
         self._host = urlsplit(self.base_url).hostname
         self._http = httpx2.Client(
-            verify=tls_context(ca_file, cert),
+            verify=tls_context(ca_file, cert) if transport is None else True,
             timeout=timeout,
+            transport=transport,
             follow_redirects=False,
             trust_env=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "xdc-testbed"},
@@ -226,10 +228,10 @@ class WebDav:
         """What is in a directory, in the server's order, without the directory itself."""
         with self._send("PROPFIND", path, headers={"Depth": "1"}) as answer:
             self._check(answer)
-            document = b"".join(self._raw(answer))
+            document, server = b"".join(self._raw(answer)), answer.headers.get("Server", "")
         own = "/" + path.strip("/")
         try:
-            return [entry for entry in multistatus.parse(document) if entry.path != own]
+            return [entry for entry in multistatus.parse(document, server) if entry.path != own]
         except ValueError as error:
             raise StorageError(f"PROPFIND {self.url(path)}: {error}", status=207) from error
 

@@ -2,16 +2,20 @@
 """Append the change notifications that XRootD writes to standard input to a journal, one JSON line each.
 
 XRootD starts this program (`ofs.notify |program journal`) and starts it again when it ends. It adds the time
-at which the line came ("at", epoch seconds), and turns the lines of renames into JSON: XRootD 5.5 does not know
-the variable $LFN2 in ofs.notifymsg, so that they come in the built-in form `<tid> mv <old> <new>`.
+at which the line came ("at", epoch seconds), and mends two oddities of renames in XRootD 5.5:
+ofs.notifymsg does not know the variable $LFN2, so that they come in the built-in form `<tid> mv <old> <new>`
+and get their JSON here; and a rename over https gives the new name as it was in the URL, percent-encoded.
 """
 
 import os
 import re
 import sys
 import time
+from urllib.parse import unquote_to_bytes
 
 _RENAME = re.compile(rb"([^ {]*) mv (/.*) (/.*)")  # a blank before a slash ends the old name
+# What a quoting client leaves in a URL: with another character, or a lone percent sign, the name is not quoted.
+_QUOTED = re.compile(rb"(?:[A-Za-z0-9/._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _READ = 64 * 1024  # bytes: what a pipe holds
 
 
@@ -19,7 +23,10 @@ def entry(line: bytes, at: float) -> bytes:
     """The journal's line for a notification; at: epoch seconds."""
     rename = _RENAME.fullmatch(line)
     if rename is not None:
-        line = b'{"ev":"mv","tid":"%s","lfn":"%s","lfn2":"%s"}' % rename.groups()
+        tid, old, new = rename.groups()
+        if _QUOTED.fullmatch(new):
+            new = unquote_to_bytes(new)
+        line = b'{"ev":"mv","tid":"%s","lfn":"%s","lfn2":"%s"}' % (tid, old, new)
     if line.endswith(b"}"):
         line = b'%s,"at":%.6f}' % (line[:-1], at)
     return line + b"\n"

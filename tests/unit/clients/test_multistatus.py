@@ -17,6 +17,14 @@ DCACHE = b"""<?xml version="1.0" encoding="utf-8" ?>
 <d:status>HTTP/1.1 404 Not Found</d:status></d:propstat></d:response></d:multistatus>"""
 
 
+def test_xrootd_5_gives_names_unquoted() -> None:
+    document = (
+        b'<D:multistatus xmlns:D="DAV:"><D:response><D:href>/data/100%25#1?&amp;</D:href></D:response></D:multistatus>'
+    )
+    assert multistatus.parse(document, "XrootD/v5.5.3")[0].name == "100%25#1?&"
+    assert multistatus.parse(document, "dCache/12.0.1")[0].name == "100%"
+
+
 def test_a_listing_tells_directories_from_files() -> None:
     directory, file = multistatus.parse(DCACHE)
     assert (directory.path, directory.is_directory, directory.size) == ("/data/dir1", True, None)
