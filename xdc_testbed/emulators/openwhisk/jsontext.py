@@ -7,11 +7,13 @@ only to find the place and the expectation that its message names.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 import orjson
 
 _END = ""
+_LONG_NUMBER = re.compile(rb"\d{19}")
 _CONTROL = 32
 
 
@@ -22,10 +24,11 @@ class MalformedError(ValueError):
 def loads(text: bytes) -> Any:
     """Parse, without NaN, Infinity and trailing text. Raises MalformedError."""
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except ValueError:
         _Walk(text.decode("utf-8", "replace")).document()
-        return _big(text)
+        return _exact(text)
+    return _exact(text) if _LONG_NUMBER.search(text) else value
 
 
 def dumps(value: Any) -> bytes:
@@ -36,8 +39,8 @@ def dumps(value: Any) -> bytes:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _big(text: bytes) -> Any:
-    """Texts that orjson refuses and spray-json takes: numbers beyond 64 bits, lone surrogates."""
+def _exact(text: bytes) -> Any:
+    """Texts that orjson refuses or rounds, and spray-json takes: lone surrogates, integers beyond 64 bits."""
 
     def refuse(constant: str) -> NoReturn:
         raise MalformedError(constant)
