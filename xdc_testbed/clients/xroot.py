@@ -125,8 +125,8 @@ class Xroot:
             "HOME": str(private),
             "XDG_RUNTIME_DIR": str(private),
             "X509_CERT_DIR": str(self._ca_directory),
-            "XRD_CONNECTIONWINDOW": "10",
-            "XRD_CONNECTIONRETRY": "1",
+            "XRD_CONNECTIONWINDOW": "5",
+            "XRD_CONNECTIONRETRY": "3",  # XRootD 5.5 now and then drops a TLS hand-shake (xrootd issue 1952)
             "XRD_STREAMERRORWINDOW": "0",
             "XRD_REQUESTTIMEOUT": str(max(1, int(self._timeout))),
             "RES_OPTIONS": "timeout:1 attempts:5",  # the tools look their own addresses up; a lost query costs 1 s

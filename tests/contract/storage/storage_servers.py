@@ -110,9 +110,10 @@ class Server:
             "X509_USER_PROXY": str(self.home / "etc" / "hostproxy.pem"),
             "X509_CERT_DIR": str(self.authority.hashed),
             "XRD_CONNECTIONWINDOW": "3",
-            "XRD_CONNECTIONRETRY": "1",
+            "XRD_CONNECTIONRETRY": "3",
             "XRD_STREAMERRORWINDOW": "0",
             "XRD_REQUESTTIMEOUT": "10",
+            "RES_OPTIONS": "timeout:1 attempts:5",  # a lost reverse look-up costs one second, not five
         }
         arguments = ["xrootd", "-I", "v4", "-c", str(self.home / "etc" / f"{self.role}.cfg"), "-n", self.role]
         if os.geteuid() == 0:
