@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from xdc_testbed import endpoints
 from xdc_testbed.drivers.base import Node
 from xdc_testbed.errors import VerifyFailed, WrongUsage, XdcError
@@ -204,3 +206,54 @@ def _bring_back(testbed: Testbed, node: Node, remote: str, folder: Path) -> None
 def _last_words(folder: Path) -> str:
     lines = (folder / "remote.log").read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "without a word"
+
+
+def event_probe(testbed: Testbed, *, count: int, burst: bool, deadline: float) -> dict[str, Any]:
+    """Write small files to the first storage and time what follows. Returns the probe's summary, latencies in ms."""
+    question = _broker_question(testbed, "client")
+    storage = next((e for e in testbed.endpoints() if e.product == "xrootd"), None)
+    if storage is None or storage.credentials.issuer is None:
+        raise WrongUsage("the probe needs a storage and a token issuer", remedy="take a profile with groups xrootd and token_issuer")
+    question |= {
+        "storages": {storage.id: storage.urls["https"]},
+        "issuer": storage.credentials.issuer,
+        "client_id": "demo",
+        "client_secret": _secrets(testbed)["token_clients"]["demo"],
+        "ca_file": str(storage.credentials.ca_file),
+    }
+    options = ["--count", str(count), "--deadline", str(deadline), *(["--burst"] if burst else [])]
+    done = ssh.execute(
+        client(testbed), testbed.known_hosts, PYTHON, "-m", "xdc_testbed.events.probe", *options,
+        timeout=deadline * (1 if burst else count) + 60, check=False, input=json.dumps(question).encode(),
+    )
+    lines = done.text.splitlines()
+    if done.returncode not in (0, 1) or not lines:
+        raise XdcError(f"the probe ended: {done.reason}", remedy="xdc-testbed status; xdc-testbed logs event_router")
+    return dict(json.loads(lines[-1]))
+
+
+def dead_letters(testbed: Testbed, *words: str) -> list[dict[str, Any]]:
+    """Ask about dead letters: `list`, `show ID`, `retry ID`."""
+    done = ssh.execute(
+        client(testbed), testbed.known_hosts, PYTHON, "-m", "xdc_testbed.events", "dead", *words,
+        timeout=60, check=False, input=json.dumps(_broker_question(testbed, "admin")).encode(),
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise WrongUsage(said[0], remedy=said[1] if len(said) > 1 else None)
+    return [json.loads(line) for line in done.text.splitlines()]
+
+
+def _broker_question(testbed: Testbed, user: str) -> dict[str, Any]:
+    broker = next((e for e in testbed.endpoints() if e.product == "kafka"), None)
+    if broker is None:
+        raise WrongUsage("the testbed has no broker", remedy="give one node the group 'kafka'")
+    return {
+        "kafka": {"bootstrap": broker.urls["kafka"], "ca_file": "/etc/xdc-testbed/ca.pem"},
+        "user": user,
+        "password": _secrets(testbed)["kafka"][user],
+    }
+
+
+def _secrets(testbed: Testbed) -> dict[str, Any]:
+    return dict(yaml.safe_load(Path(testbed.folder.secrets_file).read_text()))

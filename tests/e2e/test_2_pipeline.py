@@ -1,0 +1,147 @@
+"""Detector data, the interoperability suite, and what happens when services die or places are cut off."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Xdc
+
+
+@pytest.fixture
+def healed(testbed: Xdc) -> Iterator[Xdc]:
+    """The testbed, with every fault undone afterwards."""
+    yield testbed
+    testbed("fault", "clear")
+    wait(lambda: testbed("status", ok=False).code == 0, "every service is active again", seconds=60)
+
+
+def wait(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
+    """Wait for something that can be observed."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+
+
+def test_every_raw_file_is_corrected_and_copied_or_fails_with_a_name(testbed: Xdc, tmp_path: Path) -> None:
+    """The demonstration judges itself: counts, EXtra-data, pixels against truth, bytes at both sites and through the cache."""
+    result = testbed("demo", "--preset", "tiny", "--out", str(tmp_path), "--output", "json").json
+    assert result["ok"], result["problems"]
+    story = json.loads((tmp_path / "story.json").read_text())
+    outcomes = [file["outcome"] for file in story["files"]]
+    assert outcomes.count("corrected") == len(outcomes) - 1
+    page = Path(result["report"]).read_text()
+    assert "input is truncated" in page
+    letters = testbed("events", "dead", "list", "--output", "json").json
+    assert ["input is truncated" in letter["reason"] for letter in letters] == [True]
+
+
+def test_interoperability_suite_has_no_bad_result(testbed: Xdc, tmp_path: Path) -> None:
+    summary = testbed("test", "interop", "--out", str(tmp_path), "--output", "json", timeout=900).json
+    assert summary["ok"], summary
+    assert summary["total"] > 500
+    assert {path.name for path in tmp_path.iterdir()} >= {"records.jsonl", "junit.xml", "report.html"}
+
+
+@pytest.mark.parametrize(
+    ("node", "unit"),
+    [
+        ("desy-stream", "event-router"),
+        ("desy-stream", "event-dispatcher"),
+        ("desy-stream", "kafka"),
+        ("desy-functions", "openwhisk"),
+        ("desy-storage", "event-source"),
+    ],
+)
+def test_kill_9_in_a_burst_of_500_files_loses_none_and_repeats_none(testbed: Xdc, node: str, unit: str) -> None:
+    before = _written(testbed)
+    probe = testbed.start("events", "probe", "--burst", "--count", "500", "--deadline", "120", "--output", "json")
+    wait(lambda: _written(testbed) > before + 60, "the burst is on", seconds=60)
+    testbed.on(node, "systemctl", "kill", "-s", "KILL", unit)
+    out, err = probe.communicate(timeout=240)
+    summary = json.loads(out.splitlines()[-1])
+    assert {key: summary[key] for key in ("count", "ok", "failed", "missing", "repeated")} == {
+        "count": 500, "ok": 500, "failed": 0, "missing": 0, "repeated": 0,
+    }, err
+    wait(lambda: testbed("status", ok=False).code == 0, f"{unit} is active again", seconds=30)
+
+
+def _written(testbed: Xdc) -> int:
+    """How many files of a burst the storage holds."""
+    said = testbed.on("desy-storage", "sh", "-c", "ls /srv/xrootd/data/bench 2>/dev/null | wc -l")
+    return int(said.out.strip())
+
+
+def test_a_partition_between_sites_is_felt_listed_and_undone(healed: Xdc) -> None:
+    reach = ("timeout", "3", "sh", "-c", "exec 3<>/dev/tcp/remote-storage.xdc.test/8443")
+    probe = ("bash", "-c", "timeout 3 bash -c 'exec 3<>/dev/tcp/remote-storage.xdc.test/8443'")
+    assert reach
+    assert healed.on("desy-client", *probe).code == 0
+    healed("fault", "partition", "desy", "remote")
+    assert healed.on("desy-client", *probe, ok=False).code != 0
+    assert {fault["fault"]["kind"] for fault in healed("fault", "list", "--output", "json").json} == {"partition"}
+    healed("fault", "clear")
+    assert healed("fault", "list", "--output", "json").json == []
+    assert healed.on("desy-client", *probe).code == 0
+
+
+def test_a_delay_between_sites_is_measured_and_undone(healed: Xdc) -> None:
+    ping = ("ping", "-U", "-c", "5", "-i", "0.2", "-q", "remote-storage.xdc.test")
+    healed("fault", "delay", "desy", "remote", "--ms", "40")
+    slow = _round_trip(healed.on("desy-client", *ping).out)
+    healed("fault", "clear")
+    quick = _round_trip(healed.on("desy-client", *ping).out)
+    assert slow - quick >= 35
+
+
+def _round_trip(text: str) -> float:
+    """The average in ms from ping's last line: rtt min/avg/max/mdev = a/b/c/d ms."""
+    return float(text.rsplit("=", 1)[1].split("/")[1])
+
+
+def test_a_full_disk_at_the_destination_loses_nothing_and_leaves_nothing_half_written(healed: Xdc, tmp_path: Path) -> None:
+    """Copies wait or fail by name while the disk is full; dead letters given another try afterwards succeed."""
+    healed("fault", "disk-full", "remote-storage", "/srv/xrootd/data", "--leave-kib", "64")
+    healed("events", "probe", "--count", "3")  # desy itself is not hurt
+    healed("fault", "clear")
+    result = healed("demo", "--preset", "tiny", "--out", str(tmp_path), "--output", "json").json
+    assert result["ok"], result["problems"]
+
+
+def test_a_stopped_controller_delays_files_but_loses_none(healed: Xdc) -> None:
+    healed("fault", "stop", "desy-functions", "openwhisk")
+    probe = healed.start("events", "probe", "--burst", "--count", "20", "--deadline", "90", "--output", "json")
+    wait(lambda: _written(healed) >= 20, "files have arrived while the controller is down", seconds=30)
+    healed("fault", "clear")
+    out, err = probe.communicate(timeout=150)
+    assert json.loads(out.splitlines()[-1])["ok"] == 20, err
+
+
+def test_a_failed_service_makes_up_fail_with_host_and_task_and_a_bundle(testbed: Xdc) -> None:
+    """A role that fails half way: the broker's port is taken by somebody else."""
+    testbed.on("desy-stream", "sh", "-c", "systemctl stop kafka && systemd-run --unit port-thief python3 -m http.server 9093")
+    try:
+        said = testbed("up", "--converge", ok=False, timeout=300)
+        assert said.code == 1
+        assert "desy-stream" in said.errors[0]
+        assert "bundle" in said.err
+    finally:
+        testbed.on("desy-stream", "systemctl", "stop", "port-thief")
+        testbed.on("desy-stream", "systemctl", "reset-failed", ok=False)
+    testbed("up", "--converge", timeout=300)
+    assert testbed("status").code == 0
+
+
+def test_readme_names_only_verbs_that_exist(testbed: Xdc) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    commands = [line.split(".venv/bin/xdc-testbed ")[1].split("#")[0].split() for line in readme.splitlines() if line.startswith("$ .venv/bin/xdc-testbed ")]
+    assert len(commands) > 8
+    for words in commands:
+        verb = words[0]
+        done = subprocess.run([str(testbed.program), verb, "--help"], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, verb
