@@ -88,9 +88,9 @@ def test_array_is_a_result_too(whisk: OpenWhisk, action: Callable[..., str]) -> 
 
 
 def test_time_limit_ends_an_action(whisk: OpenWhisk, action: Callable[..., str]) -> None:
-    record = whisk.invoke(action("import time\ndef main(args): time.sleep(20)\n", time_limit=0.5))
+    record = whisk.invoke(action("import time\ndef main(args): time.sleep(20)\n", time_limit=3.0))
     assert record.timed_out
-    assert record.error == "The action exceeded its time limits of 500 milliseconds."
+    assert record.error == "The action exceeded its time limits of 3000 milliseconds."
 
 
 def test_started_action_has_a_record_with_logs(whisk: OpenWhisk, action: Callable[..., str]) -> None:

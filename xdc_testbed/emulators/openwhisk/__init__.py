@@ -5,10 +5,10 @@ of 2026-08 (status, texts, records), runs Python actions in processes instead of
 it is an emulator. Not emulated: web actions, API gateway, Kafka feed, other languages than Python, log
 forwarding.
 
-    app, web                                   ASGI: authentication, routing, headers, request and answer
+    app, web, about                            ASGI: authentication, routing, headers, request and answer
     actions, packages, triggers, activations   one REST collection each
     names, entities, catalogue, store          what is stored, under which name, and how it survives a kill
-    resolve, invoker, records, throttle        the life of one activation
-    pool, containers, logs                     action proxies: which, how started, what they print
+    resolve, invoker, responses, records, throttle   the life of one activation
+    pool, containers, trees, logs              action proxies: which, how started, what they print
     proxy, launcher                            run inside a "container"; standard library only
 """

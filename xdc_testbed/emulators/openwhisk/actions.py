@@ -9,9 +9,10 @@ from typing import Any
 from . import bodies, jsontext, messages, queries
 from .controller import Controller
 from .entities import FIRST_VERSION, Action, Exec, Package, Parameter, merge, next_version
-from .invoker import SUCCESS, WHISK_ERROR, Activation
+from .invoker import Activation
 from .names import split
 from .resolve import FORBIDDEN
+from .responses import SUCCESS, WHISK_ERROR
 from .store import Change
 from .web import JSON, Refused, Reply, Request, document
 

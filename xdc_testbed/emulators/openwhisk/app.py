@@ -6,11 +6,10 @@ import binascii
 import hmac
 import logging
 import time
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 from urllib.parse import unquote
 
-from . import actions, activations, bodies, messages, names, packages, triggers
+from . import about, actions, activations, messages, names, packages, triggers
+from .about import API
 from .config import Config, User
 from .controller import Controller
 from .names import BadNameError
@@ -32,7 +31,6 @@ from .web import (
 )
 
 _log = logging.getLogger(__name__)
-_API = "/api/v1"
 _CHALLENGE = ((b"www-authenticate", b'Basic realm="OpenWhisk secure realm",charset=UTF-8'),)
 _SHORT, _LONG = 1, 2
 
@@ -84,13 +82,13 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive, transaction: str, started: float) -> Reply:
         path = scope["raw_path"].decode("latin-1")
         method = scope["method"]
-        if not path.startswith(f"{_API}/namespaces"):
+        if not path.startswith(f"{API}/namespaces"):
             return self._outside(method, path)
         if method == "OPTIONS":
             return Reply(200, b"OK", TEXT)
         user = self._authenticate(scope)
         request = Request(scope, receive, user, transaction, started)
-        parts = path[len(_API) + 1 :].split("/")
+        parts = path[len(API) + 1 :].split("/")
         reply = await self._route(request, parts)
         if reply is None:
             raise Refused(404, messages.NO_ROUTE, routed=False)
@@ -136,7 +134,7 @@ class App:
         foreign = namespace != request.user.namespace
         if collection == "limits" and not rest and method == "GET":
             _refuse_if(foreign, namespace)
-            return document(self._limits())
+            return document(about.namespace_limits(self._config.limits))
         if collection == "activations":
             if method != "GET" or len(rest) > _LONG:
                 return None
@@ -161,72 +159,16 @@ class App:
 
     def _outside(self, method: str, path: str) -> Reply:
         """What lies outside the namespaces, and needs no authentication."""
-        if path.rstrip("/") == _API:
-            return document(_build()) if method == "GET" else _no_route()
+        if path.rstrip("/") == API:
+            return document(about.build()) if method == "GET" else _no_route()
         if path == "/ping" and method == "GET":
             return Reply(200, b"pong", TEXT, cors=False)
         if path == "/" and method == "GET":
-            return document(self._info())._replace(cors=False)
-        if path.startswith(_API):
+            return document(about.information(self._config.limits))._replace(cors=False)
+        if path.startswith(API):
             return _no_route()
         text = "HTTP method not allowed, supported methods: OPTIONS"
         raise Refused(405, text, routed=False, headers=((b"allow", b"OPTIONS"),))
-
-    def _limits(self) -> dict[str, Any]:
-        limits = self._config.limits
-        return {
-            "concurrentInvocations": limits.concurrent_invocations,
-            "firesPerMinute": limits.fires_per_minute,
-            "invocationsPerMinute": limits.invocations_per_minute,
-            "maxActionConcurrency": 1,
-            "maxActionInstances": limits.concurrent_invocations,
-            "maxActionLogs": limits.max_logs,
-            "maxActionMemory": limits.max_memory,
-            "maxActionTimeout": limits.max_timeout,
-            "maxParameterSize": f"{limits.parameters} B",
-            "minActionConcurrency": 1,
-            "minActionLogs": 0,
-            "minActionMemory": limits.min_memory,
-            "minActionTimeout": limits.min_timeout,
-        }
-
-    def _info(self) -> dict[str, Any]:
-        limits = self._config.limits
-        kinds = [
-            {
-                "attached": True,
-                "default": kind == bodies.DEFAULT_KIND,
-                "deprecated": False,
-                "image": f"xdc-testbed/emulator-{kind.replace(':', '-v')}",
-                "kind": kind,
-                "requireMain": False,
-            }
-            for kind in bodies.KINDS
-        ]
-        return {
-            "api_paths": [_API],
-            "description": "OpenWhisk",
-            "limits": {
-                "actions_per_minute": limits.invocations_per_minute,
-                "concurrent_actions": limits.concurrent_invocations,
-                "default_max_action_duration": limits.max_timeout,
-                "default_max_action_logs": limits.max_logs << 20,
-                "default_max_action_memory": limits.max_memory << 20,
-                "default_min_action_duration": limits.min_timeout,
-                "default_min_action_logs": 0,
-                "default_min_action_memory": limits.min_memory << 20,
-                "max_action_duration": limits.max_timeout,
-                "max_action_logs": limits.max_logs << 20,
-                "max_action_memory": limits.max_memory << 20,
-                "min_action_duration": limits.min_timeout,
-                "min_action_logs": 0,
-                "min_action_memory": limits.min_memory << 20,
-                "sequence_length": limits.sequence_length,
-                "triggers_per_minute": limits.fires_per_minute,
-            },
-            "runtimes": {"python": kinds},
-            "support": {"github": "https://github.com/apache/openwhisk/issues", "emulator": "xdc-testbed"},
-        }
 
 
 def _is_list(request: Request) -> bool:
@@ -240,21 +182,6 @@ def _refuse_if(foreign: bool, name: str) -> None:
 
 def _no_route() -> Reply:
     raise Refused(404, messages.NO_ROUTE, routed=False)
-
-
-def _build() -> dict[str, Any]:
-    try:
-        build = version("xdc-testbed")
-    except PackageNotFoundError:
-        build = "unknown"
-    return {
-        "api_version": "1.0.0",
-        "api_version_path": "v1",
-        "build": f"xdc-testbed {build}",
-        "buildno": "emulator",
-        "description": "OpenWhisk API",
-        "swagger_paths": {"api-docs": "/api-docs", "ui": "/docs"},
-    }
 
 
 async def _action(

@@ -9,28 +9,22 @@ afterwards.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import grp
 import logging
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from xdc_testbed.errors import RequirementMissing, WrongUsage
 
 from .logs import Logs
+from .trees import descendants, kill, private_bytes, proxies, start_time
 
 _log = logging.getLogger(__name__)
-_PR_SET_CHILD_SUBREAPER = 36
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_proxies: set[int] = set()  # process ids of all containers that are started and not yet removed
 
 
 class ProxyAnswer(NamedTuple):
@@ -183,8 +177,8 @@ class Container:
             theirs.close()
             os.close(out_write)
             os.close(err_write)
-        _proxies.add(process.pid)
-        (folder.parent / f"{folder.name}.pid").write_text(f"{process.pid} {_started(process.pid)}")
+        proxies.add(process.pid)
+        (folder.parent / f"{folder.name}.pid").write_text(f"{process.pid} {start_time(process.pid)}")
         container = cls(runtime, folder, process, Logs(out_read, err_read))
         container.memory = memory
         ours.setblocking(False)
@@ -198,13 +192,11 @@ class Container:
 
     def used_memory(self) -> int:
         """Bytes that the processes have for themselves: resident, without what they share with files."""
-        return sum(_private_bytes(pid) for pid in descendants(self._process.pid))
+        return sum(private_bytes(pid) for pid in descendants(self._process.pid))
 
     def kill(self) -> None:
         """End all processes of the container, now; `remove` takes the rest away."""
-        for pid in [*descendants(self._process.pid), self._process.pid]:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        kill(self._process.pid)
         self.connection.close()
         self.logs.close()
 
@@ -214,12 +206,13 @@ class Container:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             _log.warning("process %d of a container does not end", self._process.pid)
-        _proxies.discard(self._process.pid)
+        proxies.discard(self._process.pid)
         _remove(self._runtime, self._folder)
 
 
 def check_user(user: str) -> None:
-    """Raises WrongUsage when the user or its group is not there, RequirementMissing when it cannot be changed to."""
+    """Raises WrongUsage when the user or its group is not there, RequirementMissing when it cannot be
+    changed to."""
     try:
         pwd.getpwnam(user)
         grp.getgrnam(user)
@@ -243,60 +236,12 @@ def end_leftovers(runtime: Runtime) -> int:
     found = 0
     for note in runtime.folders.glob("*.pid"):
         pid, _, started = note.read_text().partition(" ")
-        if pid.isdecimal() and _started(int(pid)) == started:
-            for process in [*descendants(int(pid)), int(pid)]:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process, signal.SIGKILL)
-                    found += 1
+        if pid.isdecimal() and start_time(int(pid)) == started:
+            found += kill(int(pid))
     for folder in runtime.folders.iterdir():
         if folder.is_dir():
             _remove(runtime, folder)
     return found
-
-
-def adopt_orphans() -> None:
-    """Make this process the parent of what its containers leave behind, so that `end_strays` finds it."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def end_strays() -> None:
-    """End children of this process that are no container, in other sessions than its own: daemons that
-    actions left."""
-    session = os.getsid(0)
-    for pid in _children(os.getpid()):
-        with contextlib.suppress(ProcessLookupError, PermissionError, ChildProcessError):
-            if pid not in _proxies and os.getsid(pid) != session:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, os.WNOHANG)
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, parents first."""
-    children = list(_children(pid))
-    return children + [below for child in children for below in descendants(child)]
-
-
-def _children(pid: int) -> Iterator[int]:
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            yield from map(int, thread.read_text().split())
-
-
-def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot: with the id, it names one process. Empty without
-    process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
-def _private_bytes(pid: int) -> int:
-    try:
-        resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
-    except OSError:
-        return 0
-    return (int(resident) - int(shared)) * _PAGE
 
 
 def _as_user(user: str | None) -> list[str]:

@@ -8,13 +8,14 @@ import os
 
 from .catalogue import Catalogue
 from .config import Config
-from .containers import Runtime, adopt_orphans, end_leftovers
+from .containers import Runtime, end_leftovers
 from .invoker import Invoker
 from .pool import Pool
 from .records import Records
 from .resolve import Resolver
 from .store import Store
 from .throttle import Throttle
+from .trees import adopt_orphans
 
 _log = logging.getLogger(__name__)
 

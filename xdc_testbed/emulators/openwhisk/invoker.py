@@ -13,36 +13,22 @@ import logging
 import os
 from dataclasses import dataclass, field
 from time import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import jsontext, messages
 from .catalogue import Catalogue
 from .config import Config, User
-from .containers import Container, Lost, ProxyAnswer
+from .containers import Container, Lost
 from .entities import Action, value_of
 from .pool import Key, Pool
-from .records import STATUS_WORDS, Records
+from .records import Records
 from .resolve import Resolver, Runnable
+from .responses import APPLICATION_ERROR, DEVELOPER_ERROR, OK, SUCCESS, WHISK_ERROR, Response, init_failure, interpret
 from .throttle import Throttle
 from .web import Refused
 
 _log = logging.getLogger(__name__)
-SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, WHISK_ERROR = range(4)
 _LOG_PATIENCE = 10.0
-_OK = 200
-
-
-class Response(NamedTuple):
-    """How an activation ended. size: bytes of the proxy's answer, None without one."""
-
-    code: int
-    result: Any
-    size: int | None = None
-
-    def document(self) -> dict[str, Any]:
-        """As records show it."""
-        shown = {"result": self.result, "status": STATUS_WORDS[self.code], "success": self.code == SUCCESS}
-        return shown if self.size is None else shown | {"size": self.size}
 
 
 @dataclass(slots=True)
@@ -93,9 +79,16 @@ class Invoker:
         that."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[None] = loop.create_future()
+        namespace = activation.user.namespace
+        self._throttle.in_flight[namespace] += 1
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            self._throttle.in_flight[namespace] -= 1
+
         task = loop.create_task(self._live(activation, answered))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(ended)
         return answered
 
     async def finish(self, patience: float) -> None:
@@ -104,8 +97,6 @@ class Invoker:
             await asyncio.wait(self._running, timeout=patience)
 
     async def _live(self, activation: Activation, answered: asyncio.Future[None]) -> None:
-        namespace = activation.user.namespace
-        self._throttle.in_flight[namespace] += 1
         try:
             if activation.runnable.action.exec.kind == "sequence":
                 await self._sequence(activation, answered)
@@ -117,8 +108,6 @@ class Invoker:
             response = Response(WHISK_ERROR, {"error": messages.INTERNAL})
             self._conclude(activation, answered, response, _Times(0, now, now))
             self._records.add(activation.record)
-        finally:
-            self._throttle.in_flight[namespace] -= 1
 
     async def _sequence(self, activation: Activation, answered: asyncio.Future[None]) -> None:
         times = _Times(_ms(time() - activation.arrived), _ms(time()))
@@ -241,13 +230,10 @@ class Invoker:
             text = messages.MEMORY if container.exhausted else messages.ABNORMAL_INIT
             return Response(DEVELOPER_ERROR, {"error": text})
         times.init = _ms(time()) - times.start
-        if answer.status == _OK:
+        if answer.status == OK:
             container.initialised = True
             return None
-        result = _object(answer.body)
-        text = answer.body.decode("utf-8", "replace")
-        error = result["error"] if result and "error" in result else messages.invalid_init(text)
-        return Response(DEVELOPER_ERROR, {"error": error}, answer.length)
+        return init_failure(answer)
 
     async def _run(self, activation: Activation, container: Container, times: _Times) -> Response:
         """POST /run. Raises Lost when the container ends during it."""
@@ -322,38 +308,6 @@ class Invoker:
         activation.response = response
         if not answered.done():
             answered.set_result(None)
-
-
-def interpret(answer: ProxyAnswer, most: int) -> Response:
-    """What an answer of the proxy to /run means. Source: OpenWhisk, class ActivationResponse."""
-    text = answer.body
-    if answer.length > most:
-        start = text.decode("utf-8", "replace")
-        error: Any = messages.truncated(answer.length, most, start)
-        return Response(APPLICATION_ERROR, {"error": error}, answer.length)
-    try:
-        result = jsontext.loads(text)
-    except jsontext.MalformedError:
-        result = None
-    if answer.status == _OK:
-        if isinstance(result, dict):
-            if "error" in result:
-                return Response(APPLICATION_ERROR, {"error": result["error"]}, answer.length)
-            return Response(SUCCESS, result, answer.length)
-        if isinstance(result, list):
-            return Response(SUCCESS, result, answer.length)
-    elif isinstance(result, dict) and "error" in result:
-        return Response(DEVELOPER_ERROR, {"error": result["error"]}, answer.length)
-    error = messages.invalid_run(text.decode("utf-8", "replace"))
-    return Response(DEVELOPER_ERROR, {"error": error}, answer.length)
-
-
-def _object(text: bytes) -> dict[str, Any] | None:
-    try:
-        value = jsontext.loads(text)
-    except jsontext.MalformedError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _ms(seconds: float) -> int:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from .config import PoolLimits
-from .containers import Container, Runtime, end_strays
+from .containers import Container, Runtime
+from .trees import end_strays
 
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.1
@@ -130,11 +131,12 @@ class Pool:
     async def _start(self, waiter: _Waiter) -> None:
         try:
             container = await Container.start(self._runtime, waiter.python, waiter.memory)
-        except OSError as error:
+        except Exception as error:
+            _log.exception("a container could not be started")
             self._memory -= waiter.memory
             self._count -= 1
             if not waiter.ready.done():
-                waiter.ready.set_exception(error)
+                waiter.ready.set_exception(OSError(str(error)))
             self._serve()
             return
         container.key = waiter.key

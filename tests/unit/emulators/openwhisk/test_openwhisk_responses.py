@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xdc_testbed.emulators.openwhisk.containers import ProxyAnswer
-from xdc_testbed.emulators.openwhisk.invoker import (
+from xdc_testbed.emulators.openwhisk.responses import (
     APPLICATION_ERROR,
     DEVELOPER_ERROR,
     SUCCESS,
