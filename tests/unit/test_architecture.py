@@ -54,8 +54,13 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
-def imports(name: str) -> Iterator[str]:
+@cache
+def imports(name: str) -> tuple[str, ...]:
     """What a module imports, absolute: `xdc_testbed.clients.tokens.TokenSource`, `subprocess`."""
+    return tuple(_imports(name))
+
+
+def _imports(name: str) -> Iterator[str]:
     package = ["xdc_testbed", *name.split(".")[:-1]]
     for statement in ast.walk(modules()[name]):
         if isinstance(statement, ast.Import):

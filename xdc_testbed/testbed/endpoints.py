@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from xdc_testbed import __version__
 from xdc_testbed.drivers.base import Node
 from xdc_testbed.endpoints import Credentials, Endpoint, Kind
-from xdc_testbed.testbed.description import groups
+from xdc_testbed.testbed.description import groups, versions
 
 _STORAGE_CAPABILITIES = (
     "put",
@@ -32,10 +33,11 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
     issuer = next((n for n in nodes if "token_issuer" in n.groups), None)
     credentials = _credentials(issuer)
     origins = [n for n in nodes if "xrootd" in n.groups]
+    known, numbers = groups(), versions()
     found: list[Endpoint] = []
     for node in nodes:
         for group in node.groups:
-            described = groups()[group]
+            described = known[group]
             if described.product is None:
                 continue
             kind: Kind = described.kind or "real"
@@ -60,7 +62,7 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
                         id=f"{node.name}:{group}",
                         site=node.site,
                         product=described.product,
-                        version=_service_version(group),
+                        version=str(numbers.get(f"{group}_version", __version__)),
                         kind=kind,
                         urls=_service_urls(group, node),
                     )
@@ -94,10 +96,3 @@ def _service_urls(group: str, node: Node) -> dict[str, str]:
             return {"https": f"https://{node.fqdn}:3233/api/v1"}
         case _:
             return {}
-
-
-def _service_version(group: str) -> str:
-    from xdc_testbed import __version__
-    from xdc_testbed.testbed.description import versions
-
-    return str(versions().get(f"{group}_version", __version__))
