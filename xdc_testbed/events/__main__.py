@@ -2,8 +2,8 @@
 
     python -m xdc_testbed.events dead list|show ID|retry ID < connection.json
 
-Standard input holds one JSON object with a secret: {"kafka": {"bootstrap", "ca_file"}, "user", "password"}. Standard
-output gets one JSON line per answer.
+Standard input holds one JSON object with a secret: {"kafka": {"bootstrap", "ca_file"}, "user", "password"}.
+Standard output gets one JSON line per answer.
 """
 
 from __future__ import annotations

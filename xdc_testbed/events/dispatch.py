@@ -152,11 +152,7 @@ class Dispatcher:
         if self._ledger.is_done(item.id):
             self._counters.add("repeated")
         else:
-            result = await self._pursue(item)
-            if result.status == "failed":
-                await self._ledger.bury(DeadLetter.of(item, result))
-            await self._ledger.record(result)
-            self._counters.add(result.status)
+            await self._pursue(item)
         self._ended(record)
 
     async def _bury_garbage(self, record: Delivered, error: ValidationError) -> None:
@@ -167,32 +163,14 @@ class Dispatcher:
         self._counters.add("garbage")
         self._ended(record)
 
-    async def _pursue(self, item: WorkItem) -> Result:
-        """Invoke until it is done, cannot be done, or patience ends."""
-        gate = self._actions[item.action]
-        attempts = 0
-        give_up_at: float | None = None
-        while True:
-            outcome, invoked = await self._invoke(item, gate)
-            match outcome:
-                case Succeeded():
-                    return _result(item, outcome, attempts + 1, invoked)
-                case Failed():
-                    attempts += 1
-                    give_up_at = None
-                    if not outcome.retry or attempts >= self._retries.attempts:
-                        return _result(item, outcome, attempts, invoked)
-                    self._counters.add("retries")
-                    log.info("%s of %s failed: %s; again", item.action, item.event.subject, outcome.reason)
-                    await asyncio.sleep(self._backoff.wait(attempts))
-                case Throttled() | Unavailable():
-                    now = time.monotonic()
-                    give_up_at = give_up_at or now + self._retries.patience
-                    if now >= give_up_at:
-                        return _result(item, Failed(outcome.reason, retry=False), attempts, invoked)
+    async def _pursue(self, item: WorkItem) -> None:
+        """Invoke until it is done, cannot be done, or patience ends; write down how it ended.
 
-    async def _invoke(self, item: WorkItem, gate: Gate) -> tuple[Outcome, float]:
-        """One invocation, when both gates are open and there is a place; invoked: epoch seconds."""
+        An invocation keeps its place until its result is kept: a crash repeats no more items than there are
+        places, and a broker that is away stops new invocations instead of piling up results.
+        """
+        gate = self._actions[item.action]
+        tally = _Tally(self._retries)
         while True:
             await self._platform.passage()
             await gate.passage()
@@ -200,25 +178,59 @@ class Dispatcher:
                 if gate.closed or self._platform.closed:
                     continue
                 invoked = time.time()
-                outcome = await self._target.invoke(
-                    item.action,
-                    {
-                        **item.parameters,
-                        "event": item.event.model_dump(mode="json", exclude_none=True),
-                        "work_id": item.id,
-                    },
-                )
-            match outcome:
-                case Throttled():
-                    self._counters.add("throttled")
-                    gate.refused()
-                case Unavailable():
-                    self._counters.add("unavailable")
-                    self._platform.refused()
-                case Succeeded() | Failed():
-                    gate.passed()
-                    self._platform.passed()
-            return outcome, invoked
+                outcome = await self._invoke(item, gate)
+                end = tally.end(outcome)
+                if end is not None:
+                    await self._write_down(item, _result(item, end, tally.attempts, invoked))
+                    return
+            if isinstance(outcome, Failed):
+                self._counters.add("retries")
+                log.info("%s of %s failed: %s; again", item.action, item.event.subject, outcome.reason)
+                await asyncio.sleep(self._backoff.wait(tally.attempts))
+
+    async def _invoke(self, item: WorkItem, gate: Gate) -> Outcome:
+        """One invocation, and what it means for those who wait at the gates."""
+        event = item.event.model_dump(mode="json", exclude_none=True)
+        outcome = await self._target.invoke(item.action, {**item.parameters, "event": event, "work_id": item.id})
+        match outcome:
+            case Throttled():
+                self._counters.add("throttled")
+                gate.refused()
+            case Unavailable():
+                self._counters.add("unavailable")
+                self._platform.refused()
+            case Succeeded() | Failed():
+                gate.passed()
+                self._platform.passed()
+        return outcome
+
+    async def _write_down(self, item: WorkItem, result: Result) -> None:
+        if result.status == "failed":
+            await self._ledger.bury(DeadLetter.of(item, result))
+        await self._ledger.record(result)
+        self._counters.add(result.status)
+
+
+class _Tally:
+    """How often one item was tried, and since when it has been waiting for a platform that takes it."""
+
+    def __init__(self, retries: Retries) -> None:
+        self._retries = retries
+        self._waiting_since: float | None = None
+        self.attempts = 0
+
+    def end(self, outcome: Outcome) -> Succeeded | Failed | None:
+        """What the item ends with, None if it goes on. Throttling and absence count as no attempt."""
+        if isinstance(outcome, Throttled | Unavailable):
+            now = time.monotonic()
+            self._waiting_since = self._waiting_since or now
+            waited = now - self._waiting_since
+            return Failed(outcome.reason, retry=False) if waited >= self._retries.patience else None
+        self._waiting_since = None
+        self.attempts += 1
+        if isinstance(outcome, Succeeded) or not outcome.retry or self.attempts >= self._retries.attempts:
+            return outcome
+        return None
 
 
 def _result(item: WorkItem, outcome: Succeeded | Failed, attempts: int, invoked: float) -> Result:

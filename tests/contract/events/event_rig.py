@@ -289,6 +289,42 @@ auth_file = "{self.folder}/auth"
         )
 
 
+class Source:
+    """The XRootD source as a process, following a journal that the test writes."""
+
+    def __init__(self, broker: Broker, folder: Path) -> None:
+        self.journal = folder / "journal"
+        self.config = folder / "event-source.toml"
+        self.config.write_text(
+            f"""
+[kafka]
+bootstrap = "{broker.kafka.bootstrap}"
+ca_file = "{broker.kafka.ca_file}"
+[source]
+user = "event-source"
+password_file = "{broker.password_file("event-source")}"
+testbed = "loopback"
+endpoint = "desy-storage"
+journal = "{self.journal}"
+state_file = "{folder}/place.json"
+"""
+        )
+        self.log = folder / "source.log"
+        self.process = self.start()
+
+    def start(self) -> Process:
+        """Run it."""
+        args: list[str | Path] = [sys.executable, "-m", "xdc_testbed.events.sources.xrootd", "--config", self.config]
+        self.process = Process("source", args, self.log)
+        return self.process
+
+    def closed(self, *paths: str) -> None:
+        """The storage says that files were written."""
+        with self.journal.open("a") as journal:
+            for path in paths:
+                journal.write(f'{{"ev":"closew","tid":"u.1:2@h","lfn":"{path}","size":"7","at":{time.time():.6f}}}\n')
+
+
 class Results:
     """The results so far, read on as they come. Used by one test after the other."""
 

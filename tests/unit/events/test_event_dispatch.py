@@ -65,8 +65,11 @@ class Book:
     order: list[str] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
     broken: bool = False
+    full: asyncio.Event | None = None
 
     async def record(self, result: Result) -> None:
+        if self.full is not None:
+            await self.full.wait()
         if self.broken:
             raise RuntimeError("broker gone")
         self.results.append(result)
@@ -310,6 +313,24 @@ def test_a_result_that_cannot_be_kept_stops_the_service_and_ends_nothing() -> No
 
     ended, _ = play(Platform(), Book(broken=True), story)
     assert ended == []
+
+
+def test_no_more_is_run_than_there_are_places_while_results_cannot_be_kept() -> None:
+    platform, book = Platform(), Book()
+
+    async def story(dispatcher: Dispatcher) -> None:
+        book.full = asyncio.Event()
+        dispatcher.accept([record(item(f"/data/{number}")) for number in range(20)])
+        while len(platform.calls) < 3:
+            await asyncio.sleep(0)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(platform.calls) == 3
+        book.full.set()
+        await dispatcher.drain(20)
+
+    ended, _ = play(platform, book, story, concurrency=3)
+    assert len(ended) == 20
 
 
 def test_a_large_answer_is_cut() -> None:

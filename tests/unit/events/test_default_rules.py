@@ -1,0 +1,58 @@
+"""The rules that the role writes: valid, and meaning what the demonstration needs."""
+
+from __future__ import annotations
+
+import jinja2
+import pytest
+
+from xdc_testbed import content
+from xdc_testbed.events.model import EventType, StorageData, StorageEvent
+from xdc_testbed.events.rules import Rules, parse
+
+TEMPLATES = content.root() / "roles" / "event_router" / "templates"
+
+
+def rules(*storages: str) -> Rules:
+    engine = jinja2.Environment(  # noqa: S701 - what it writes is no HTML
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return parse(engine.get_template("rules.toml.j2").render(_event_router_storages=list(storages)))
+
+
+def actions(found: Rules, path: str, kind: EventType, endpoint: str = "desy-storage") -> list[tuple[str, object]]:
+    data = StorageData(endpoint=endpoint, size=1, closed_at=1)
+    event = StorageEvent.make(kind, path, data, testbed="t", session="s")
+    return [(item.action, item.parameters.get("destination")) for item in found.work(event, now=1)]
+
+
+RAW = "/data/raw/r0001/RAW-R0001-JNGFR01-S00000.h5"
+CORRECTED = "/data/proc/r0001/CORR-R0001-JNGFR01-S00000.h5"
+
+
+@pytest.mark.parametrize("kind", [EventType.WRITTEN, EventType.MOVED])
+def test_a_raw_file_is_calibrated(kind: EventType) -> None:
+    assert actions(rules("desy-storage", "remote-storage"), RAW, kind) == [("/_/xdc/calibrate", None)]
+
+
+@pytest.mark.parametrize("path", [CORRECTED, f"{CORRECTED}.manifest.json"])
+def test_a_corrected_file_and_its_manifest_are_shipped(path: str) -> None:
+    found = rules("desy-storage", "remote-storage")
+    assert actions(found, path, EventType.MOVED) == [("/_/xdc/transfer", "remote-storage")]
+
+
+def test_what_arrives_at_the_remote_site_starts_nothing() -> None:
+    found = rules("desy-storage", "remote-storage")
+    assert [actions(found, path, EventType.MOVED, "remote-storage") for path in (RAW, CORRECTED)] == [[], []]
+
+
+def test_with_one_storage_nothing_is_shipped() -> None:
+    assert actions(rules("desy-storage"), CORRECTED, EventType.MOVED) == []
+
+
+def test_a_file_in_the_bench_folder_starts_a_noop_at_every_storage() -> None:
+    found = rules("desy-storage", "remote-storage")
+    assert actions(found, "/data/bench/a", EventType.WRITTEN, "remote-storage") == [("/_/xdc/noop", None)]
+
+
+def test_a_removed_file_starts_nothing() -> None:
+    assert actions(rules("desy-storage", "remote-storage"), RAW, EventType.DELETED) == []

@@ -1,0 +1,72 @@
+"""The broker's jars: exactly what is pinned, or an error that names the difference."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from xdc_testbed import content
+from xdc_testbed.errors import VerifyFailed, WrongUsage
+from xdc_testbed.events.kafka_jars import Pins, check, ensure, pom
+
+
+def pins(**jars: bytes) -> Pins:
+    return Pins(
+        kafka_version="4.0.0",
+        kafka_artefacts=("org.example:kafka_2.13:4.0.0",),
+        kafka_jars={f"{name}.jar": hashlib.sha256(data).hexdigest() for name, data in jars.items()},
+    )
+
+
+def folder(path: Path, **jars: bytes) -> Path:
+    for name, data in jars.items():
+        (path / f"{name}.jar").write_bytes(data)
+    return path
+
+
+def test_what_is_pinned_is_accepted(tmp_path: Path) -> None:
+    check(pins(a=b"1", b=b"2"), folder(tmp_path, a=b"1", b=b"2"))
+
+
+@pytest.mark.parametrize(
+    ("came", "named"),
+    [
+        ({"a": b"1", "b": b"other"}, "b.jar"),
+        ({"a": b"1"}, "b.jar"),
+        ({"a": b"1", "b": b"2", "c": b"3"}, "c.jar"),
+    ],
+    ids=["changed", "missing", "more"],
+)
+def test_any_difference_is_refused_by_name(tmp_path: Path, came: dict[str, bytes], named: str) -> None:
+    with pytest.raises(VerifyFailed, match=named):
+        check(pins(a=b"1", b=b"2"), folder(tmp_path, **came))
+
+
+def test_an_archive_that_is_there_is_used(tmp_path: Path) -> None:
+    known = pins(a=b"1")
+    archive = tmp_path / f"kafka-4.0.0-{known.digest}.tar"
+    archive.write_bytes(b"")
+    assert ensure(known, tmp_path) == (archive, False)
+
+
+def test_other_pins_are_another_archive() -> None:
+    assert pins(a=b"1").digest != pins(a=b"2").digest
+
+
+def test_the_project_names_each_artefact() -> None:
+    wanted = "<groupId>org.example</groupId><artifactId>kafka_2.13</artifactId><version>4.0.0</version>"
+    assert wanted in pom(pins())
+
+
+def test_the_kits_own_pins_hold_a_broker_and_a_logger() -> None:
+    own = Pins.load(content.root() / "inventory" / "versions.yml")
+    assert f"kafka_2.13-{own.kafka_version}.jar" in own.kafka_jars
+    assert any(name.startswith("slf4j-simple") for name in own.kafka_jars)
+
+
+def test_missing_pins_are_named(tmp_path: Path) -> None:
+    (tmp_path / "versions.yml").write_text("kafka_version: '1'\n")
+    with pytest.raises(WrongUsage, match="kafka_artefacts"):
+        Pins.load(tmp_path / "versions.yml")
