@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from xdc_testbed.cli.options import Name, Output, StateDir, testbed
 from xdc_testbed.errors import VerifyFailed, WrongUsage
@@ -29,7 +30,8 @@ def list_letters(output: Output = "text", name: Name = None, state_dir: StateDir
         return
     for letter in letters:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter["at"]))
-        print(f"  {letter['id'][:12]}  {at}  {letter['endpoint'] or '-'}:{letter['subject'] or '-'}  {letter['reason']}")
+        what = f"{letter['endpoint'] or '-'}:{letter['subject'] or '-'}"
+        print(f"  {letter['id'][:12]}  {at}  {what}  {letter['reason']}")
     if not letters:
         print("  no dead letter")
 
@@ -51,7 +53,7 @@ def retry_letter(letter: LetterId, name: Name = None, state_dir: StateDir = None
 def probe(
     count: Annotated[int, typer.Option("--count", min=1, help="Files for each storage.")] = 20,
     burst: Annotated[bool, typer.Option("--burst", help="All files at once instead of one after the other.")] = False,
-    deadline: Annotated[float, typer.Option("--deadline", help="Seconds to wait for a result, or for all of a burst.")] = 60,
+    deadline: Annotated[float, typer.Option("--deadline", help="Seconds to wait for one result, or for a burst.")] = 60,
     output: Output = "text",
     name: Name = None,
     state_dir: StateDir = None,
@@ -63,11 +65,14 @@ def probe(
     else:
         took = summary["close_to_action_ms"]
         print(
-            f"  {summary['count']} files: {summary['ok']} acted on, {summary['failed']} failed, {summary['missing']} missing, "
-            f"{summary['repeated']} more than once; close to action p50 {took.get('p50')} ms, p95 {took.get('p95')} ms"
+            f"  {summary['count']} files: {summary['ok']} acted on, {summary['failed']} failed, "
+            f"{summary['missing']} missing, {summary['repeated']} more than once; close to action p50 {took.get('p50')} ms, p95 {took.get('p95')} ms"
         )
     if summary["ok"] != summary["count"] or summary["repeated"]:
-        raise VerifyFailed("not every file was acted on exactly once", remedy="xdc-testbed events dead list; xdc-testbed logs event_router")
+        raise VerifyFailed(
+            "not every file was acted on exactly once",
+            remedy="xdc-testbed events dead list; xdc-testbed logs event_router",
+        )
 
 
 @app.command()
@@ -80,9 +85,15 @@ def explain(
     from xdc_testbed.events.rules import load
 
     try:
-        parsed = StorageEvent.from_json(event.read_bytes())
-    except (OSError, ValueError) as error:
-        raise WrongUsage(f"{event} is not a storage event: {str(error).splitlines()[0]}", remedy="see docs/reference") from None
+        parsed = StorageEvent.model_validate_json(event.read_bytes())
+    except OSError as error:
+        raise WrongUsage(f"{event}: {error.strerror}", remedy="give the path of a readable file") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise WrongUsage(
+            f"{event} is not a storage event: {'.'.join(map(str, fault['loc'])) or 'text'}: {fault['msg']}",
+            remedy="see docs/reference/storage-event.schema.json",
+        ) from None
     work = list(load(rules).work(parsed, now=time.time()))
     for item in work:
         print(f"  {item.rule}: {item.action} {json.dumps(item.parameters)}")

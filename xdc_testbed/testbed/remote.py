@@ -213,7 +213,9 @@ def event_probe(testbed: Testbed, *, count: int, burst: bool, deadline: float) -
     question = _broker_question(testbed, "client")
     storage = next((e for e in testbed.endpoints() if e.product == "xrootd"), None)
     if storage is None or storage.credentials.issuer is None:
-        raise WrongUsage("the probe needs a storage and a token issuer", remedy="take a profile with groups xrootd and token_issuer")
+        raise WrongUsage(
+            "the probe needs a storage and a token issuer", remedy="give nodes the groups 'xrootd' and 'token_issuer'"
+        )
     question |= {
         "storages": {storage.id: storage.urls["https"]},
         "issuer": storage.credentials.issuer,
@@ -223,8 +225,15 @@ def event_probe(testbed: Testbed, *, count: int, burst: bool, deadline: float) -
     }
     options = ["--count", str(count), "--deadline", str(deadline), *(["--burst"] if burst else [])]
     done = ssh.execute(
-        client(testbed), testbed.known_hosts, PYTHON, "-m", "xdc_testbed.events.probe", *options,
-        timeout=deadline * (1 if burst else count) + 60, check=False, input=json.dumps(question).encode(),
+        client(testbed),
+        testbed.known_hosts,
+        PYTHON,
+        "-m",
+        "xdc_testbed.events.probe",
+        *options,
+        timeout=deadline * (1 if burst else count) + 60,
+        check=False,
+        input=json.dumps(question).encode(),
     )
     lines = done.text.splitlines()
     if done.returncode not in (0, 1) or not lines:
@@ -235,8 +244,16 @@ def event_probe(testbed: Testbed, *, count: int, burst: bool, deadline: float) -
 def dead_letters(testbed: Testbed, *words: str) -> list[dict[str, Any]]:
     """Ask about dead letters: `list`, `show ID`, `retry ID`."""
     done = ssh.execute(
-        client(testbed), testbed.known_hosts, PYTHON, "-m", "xdc_testbed.events", "dead", *words,
-        timeout=60, check=False, input=json.dumps(_broker_question(testbed, "admin")).encode(),
+        client(testbed),
+        testbed.known_hosts,
+        PYTHON,
+        "-m",
+        "xdc_testbed.events",
+        "dead",
+        *words,
+        timeout=60,
+        check=False,
+        input=json.dumps(_broker_question(testbed, "admin")).encode(),
     )
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
