@@ -138,19 +138,21 @@ def verbs() -> str:
         "Every verb also has `--help`. Before the verb: `--debug` shows tracebacks, `--version` prints the version."
     ]
     for verb in app.VERBS:
-        command = get_command(app.build([verb])).commands[verb]  # type: ignore[attr-defined]
-        below = getattr(command, "commands", None)
-        parts.append(f"## {verb}")
-        if below is None:
-            parts.append(_command(verb, command))
-        else:
-            parts.append(str(command.help))
-            parts += [f"### {verb} {name}\n\n{_command(f'{verb} {name}', one)}" for name, one in below.items()]
+        parts += _section(verb, get_command(app.build([verb])).commands[verb])  # type: ignore[attr-defined]
     tree = "\n".join(
         line[4:] for line in (errors.__doc__ or "").splitlines() if " exit " in line and line.startswith("    ")
     )
     parts.append(f"## Exit codes\n\n`0` is success. Every error is one of these:\n\n```text\n{tree}\n```")
     return _page("Command line", "\n\n".join(parts))
+
+
+def _section(words: str, command: Any) -> Iterator[str]:
+    """A verb, and below it the verbs that it consists of."""
+    below = getattr(command, "commands", {})
+    head = "#" * (1 + len(words.split()))
+    yield f"{head} {words}\n\n" + (str(command.help) if below else _command(words, command))
+    for name, one in below.items():
+        yield from _section(f"{words} {name}", one)
 
 
 def _command(words: str, command: Any) -> str:

@@ -66,7 +66,8 @@ def probe(
         took = summary["close_to_action_ms"]
         print(
             f"  {summary['count']} files: {summary['ok']} acted on, {summary['failed']} failed, "
-            f"{summary['missing']} missing, {summary['repeated']} more than once; close to action p50 {took.get('p50')} ms, p95 {took.get('p95')} ms"
+            f"{summary['missing']} missing, {summary['repeated']} more than once; "
+            f"close to action p50 {took.get('p50')} ms, p95 {took.get('p95')} ms"
         )
     if summary["ok"] != summary["count"] or summary["repeated"]:
         raise VerifyFailed(

@@ -13,7 +13,7 @@ from demo_nodes import demo, node
 from xdc_testbed.errors import VerifyFailed, WrongUsage, XdcError
 from xdc_testbed.processes import Completed
 from xdc_testbed.progress import Event, silent
-from xdc_testbed.testbed import remote
+from xdc_testbed.testbed import remote, secrets
 from xdc_testbed.testbed.lifecycle import Testbed
 
 
@@ -27,15 +27,19 @@ class FarSide:
         self.files: dict[str, bytes] = {}
         self.commands: list[tuple[str, ...]] = []
         self.fetched: list[str] = []
+        self.told: list[dict[str, Any]] = []
+        self.said = ""
 
     def put_file(self, one: Any, known_hosts: Path, path: str, data: bytes, **rest: Any) -> None:
         """Takes a file."""
         self.files[path] = data
 
     def execute(self, one: Any, known_hosts: Path, *command: str, **rest: Any) -> Completed:
-        """Runs a short command."""
+        """Runs a short command; what it is told on standard input is JSON."""
         self.commands.append(command)
-        return Completed(command, 0, b"", b"", 0.0)
+        if rest.get("input"):
+            self.told.append(json.loads(rest["input"]))
+        return Completed(command, self.code, self.said.encode(), self.last_words.encode(), 0.0)
 
     def stream(
         self, one: Any, known_hosts: Path, *command: str, on_line: Callable[[str], None], log_file: Path, **rest: Any
@@ -68,6 +72,7 @@ def bed(tmp_path: Path) -> Testbed:
     state = testbed.folder.open("podman")
     state.nodes = [one.to_json() for one in demo()]
     testbed.folder.write(state)
+    secrets.ensure(testbed.folder.secrets_file, [one.name for one in demo()])
     return testbed
 
 
@@ -164,3 +169,44 @@ def test_a_testbed_without_a_client_node_is_told_what_to_add(bed: Testbed) -> No
     with pytest.raises(WrongUsage, match="no client node") as caught:
         remote.client(bed)
     assert "'client'" in (caught.value.remedy or "")
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def passwords(bed: Testbed) -> list[str]:
+    """What must never be on a command line."""
+    tree = secrets.ensure(bed.folder.secrets_file, [])
+    return [*tree["kafka"].values(), *tree["token_clients"].values()]
+
+
+def test_the_password_of_the_broker_goes_in_by_standard_input_alone(bed: Testbed, far: FarSide) -> None:
+    remote.dead_letters(bed, "list")
+    asked = " ".join(far.commands[-1])
+    assert far.told[0]["kafka"]["bootstrap"] == "desy-stream.xdc.test:9093"
+    assert far.told[0]["password"] in passwords(bed)
+    assert [word for word in passwords(bed) if word in asked] == []
+
+
+def test_dead_letters_come_back_one_a_line(bed: Testbed, far: FarSide) -> None:
+    far.said = '{"id": "a"}\n{"id": "b"}\n'
+    assert remote.dead_letters(bed, "list") == [{"id": "a"}, {"id": "b"}]
+
+
+def test_a_letter_that_is_not_there_is_told_as_the_far_side_said_it(bed: Testbed, far: FarSide) -> None:
+    far.code, far.last_words = 2, "no dead letter begins with 'x'\nsee: dead list\n"
+    with pytest.raises(WrongUsage, match="no dead letter begins with 'x'") as caught:
+        remote.dead_letters(bed, "show", "x")
+    assert caught.value.remedy == "see: dead list"
+
+
+def test_a_probe_is_judged_by_its_last_line(bed: Testbed, far: FarSide) -> None:
+    far.said = '{"file": 1}\n{"count": 2, "ok": 2}\n'
+    assert remote.event_probe(bed, count=2, burst=False, deadline=1) == {"count": 2, "ok": 2}
+    assert list(far.told[0]["storages"]) == ["desy-storage"]
+
+
+def test_a_probe_that_broke_is_told_with_its_last_word(bed: Testbed, far: FarSide) -> None:
+    far.code, far.last_words = 3, "Traceback\nbroker is not there\n"
+    with pytest.raises(XdcError, match="the probe ended: broker is not there"):
+        remote.event_probe(bed, count=2, burst=True, deadline=1)
