@@ -1,4 +1,4 @@
-"""Ansible standard output as JSON lines, one per event, for xdc_testbed.testbed.ansible. Runs inside ansible-playbook."""
+"""Ansible's standard output as JSON lines, one per event, for xdc_testbed.testbed.ansible. Runs inside Ansible."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ class CallbackModule(CallbackBase):
     def _result(self, result, status):
         data = result._result
         event = {
-            "event": "result", "host": result._host.get_name(), "status": status, "task": result._task.get_name(),
+            "event": "result",
+            "host": result._host.get_name(),
+            "status": status,
+            "task": result._task.get_name(),
             "role": result._task._role.get_name() if result._task._role else None,
             "seconds": round(time.time() - self._started.get(result._task._uuid, time.time()), 3),
         }
@@ -61,7 +64,9 @@ class CallbackModule(CallbackBase):
     def _message(data):
         if data.get("_ansible_no_log"):
             return "the task failed; its output holds secrets and is not shown"
-        parts = [str(data.get(key)) for key in ("msg", "stderr", "stdout", "module_stderr", "exception") if data.get(key)]
+        parts = [
+            str(data.get(key)) for key in ("msg", "stderr", "stdout", "module_stderr", "exception") if data.get(key)
+        ]
         for item in data.get("results", []):
             if isinstance(item, dict) and item.get("failed"):
                 parts += [str(item.get(key)) for key in ("msg", "stderr", "stdout") if item.get(key)]
