@@ -58,7 +58,7 @@ def send(producer: Producer, event: StorageEvent) -> None:
             return
 
 
-def throughput(broker: Broker, producer: Producer, count: int) -> float:
+def throughput(broker: Broker, producer: Producer, folder: str, count: int) -> float:
     """Events per second from the first event produced to the last work item read; nothing is run
     meanwhile.
     """
