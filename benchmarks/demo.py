@@ -1,7 +1,7 @@
 """The whole testbed, timed by the command line: up from a baked image, again, converge, demo, down; latency of events.
 
-Builds the image first when it is missing (that time is printed, not judged). Runs in a state folder of its own and ends with
-one JSON line per figure: name, value, unit, goal, holds. Run it on a quiet machine: make bench NAME=demo
+Builds the image first when it is missing (that time is printed, not judged). Runs in a state folder of its own and
+ends with one JSON line per figure: name, value, unit, goal, holds. Run it on a quiet machine: make bench NAME=demo
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def main() -> int:
 
         def xdc(*words: str) -> tuple[float, Any]:
             started = time.monotonic()
-            done = subprocess.run([CLI, *words], env=environment, capture_output=True, text=True, check=False, timeout=1800)
+            done = subprocess.run(
+                [CLI, *words], env=environment, capture_output=True, text=True, check=False, timeout=1800
+            )
             seconds = time.monotonic() - started
             if done.returncode != 0:
                 sys.exit(f"xdc-testbed {' '.join(words)} ended with {done.returncode}\n{done.stderr}")

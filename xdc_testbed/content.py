@@ -18,8 +18,3 @@ def root() -> Path:
         f"the kit's playbooks are neither beside nor inside {_PACKAGE}",
         remedy="reinstall the package: pip install xdc-testbed",
     )
-
-
-def is_checkout() -> bool:
-    """Whether this runs from a source tree, so that a wheel for the nodes must be built first."""
-    return (_PACKAGE.parent / "pyproject.toml").is_file()

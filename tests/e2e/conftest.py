@@ -1,4 +1,4 @@
-"""End to end, by the command line only: one testbed of profile demo for the whole session, removed and proven gone at the end."""
+"""End to end, by the command line only: one testbed of profile demo for the session, removed and proven gone after it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,13 @@ class Xdc:
     def __call__(self, *words: str, timeout: float = 600, ok: bool = True, cwd: Path = ROOT) -> Said:
         """Run one command; with ok, exit code 0 is demanded."""
         done = subprocess.run(
-            [str(self.program), *words], env=self.environment, cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False
+            [str(self.program), *words],
+            env=self.environment,
+            cwd=cwd,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         said = Said(done.returncode, done.stdout, done.stderr)
         assert not ok or said.code == 0, f"xdc-testbed {' '.join(words)} ended with {said.code}\n{said.out}\n{said.err}"
@@ -60,8 +66,13 @@ class Xdc:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start one command and leave it running, in a process group of its own."""
         return subprocess.Popen(
-            [str(self.program), *words], env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True,
+            [str(self.program), *words],
+            env=self.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def on(self, node: str, *command: str, ok: bool = True, timeout: float = 120) -> Said:
@@ -90,6 +101,9 @@ def resources(testbed_id: str) -> Sequence[str]:
     """Names of containers of this id, asked from the engine, not from the kit."""
     done = subprocess.run(
         ["podman", "ps", "-a", "--filter", f"label=org.xdc.testbed={testbed_id}", "--format", "{{.Names}}"],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return done.stdout.split()

@@ -29,7 +29,7 @@ def wait(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
 
 
 def test_every_raw_file_is_corrected_and_copied_or_fails_with_a_name(testbed: Xdc, tmp_path: Path) -> None:
-    """The demonstration judges itself: counts, EXtra-data, pixels against truth, bytes at both sites and through the cache."""
+    """The demonstration judges itself: counts, EXtra-data, pixels against truth, bytes everywhere."""
     result = testbed("demo", "--preset", "tiny", "--out", str(tmp_path), "--output", "json").json
     assert result["ok"], result["problems"]
     story = json.loads((tmp_path / "story.json").read_text())
@@ -66,7 +66,11 @@ def test_kill_9_in_a_burst_of_500_files_loses_none_and_repeats_none(testbed: Xdc
     out, err = probe.communicate(timeout=240)
     summary = json.loads(out.splitlines()[-1])
     assert {key: summary[key] for key in ("count", "ok", "failed", "missing", "repeated")} == {
-        "count": 500, "ok": 500, "failed": 0, "missing": 0, "repeated": 0,
+        "count": 500,
+        "ok": 500,
+        "failed": 0,
+        "missing": 0,
+        "repeated": 0,
     }, err
     wait(lambda: testbed("status", ok=False).code == 0, f"{unit} is active again", seconds=30)
 
@@ -104,7 +108,9 @@ def _round_trip(text: str) -> float:
     return float(text.rsplit("=", 1)[1].split("/")[1])
 
 
-def test_a_full_disk_at_the_destination_loses_nothing_and_leaves_nothing_half_written(healed: Xdc, tmp_path: Path) -> None:
+def test_a_full_disk_at_the_destination_loses_nothing_and_leaves_nothing_half_written(
+    healed: Xdc, tmp_path: Path
+) -> None:
     """Copies wait or fail by name while the disk is full; dead letters given another try afterwards succeed."""
     healed("fault", "disk-full", "remote-storage", "/srv/xrootd/data", "--leave-kib", "64")
     healed("events", "probe", "--count", "3")  # desy itself is not hurt
@@ -124,7 +130,9 @@ def test_a_stopped_controller_delays_files_but_loses_none(healed: Xdc) -> None:
 
 def test_a_failed_service_makes_up_fail_with_host_and_task_and_a_bundle(testbed: Xdc) -> None:
     """A role that fails half way: the broker's port is taken by somebody else."""
-    testbed.on("desy-stream", "sh", "-c", "systemctl stop kafka && systemd-run --unit port-thief python3 -m http.server 9093")
+    testbed.on(
+        "desy-stream", "sh", "-c", "systemctl stop kafka && systemd-run --unit port-thief python3 -m http.server 9093"
+    )
     try:
         said = testbed("up", "--converge", ok=False, timeout=300)
         assert said.code == 1
@@ -139,9 +147,15 @@ def test_a_failed_service_makes_up_fail_with_host_and_task_and_a_bundle(testbed:
 
 def test_readme_names_only_verbs_that_exist(testbed: Xdc) -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    commands = [line.split(".venv/bin/xdc-testbed ")[1].split("#")[0].split() for line in readme.splitlines() if line.startswith("$ .venv/bin/xdc-testbed ")]
+    commands = [
+        line.split(".venv/bin/xdc-testbed ")[1].split("#")[0].split()
+        for line in readme.splitlines()
+        if line.startswith("$ .venv/bin/xdc-testbed ")
+    ]
     assert len(commands) > 8
     for words in commands:
         verb = words[0]
-        done = subprocess.run([str(testbed.program), verb, "--help"], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [str(testbed.program), verb, "--help"], capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, verb

@@ -33,7 +33,6 @@ def test_this_checkouts_content_is_found() -> None:
 def test_an_installed_package_has_its_content_inside(package: Path) -> None:
     fill(package / "_content")
     assert content.root() == package / "_content"
-    assert not content.is_checkout()
 
 
 def test_content_beside_the_package_comes_first(package: Path) -> None:

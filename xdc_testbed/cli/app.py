@@ -71,33 +71,40 @@ def build(words: Sequence[str]) -> typer.Typer:
 
 def main() -> NoReturn:
     """Entry point: run a verb, turn errors into lines and exit codes."""
-    words = sys.argv[1:]
+    words, debug = _without_debug(sys.argv[1:])
     try:
         _check_verb(words)
-        status = build(words)(standalone_mode=False)
+        status = build(words)(words, standalone_mode=False)
     except XdcError as error:
-        _fail(error, debug="--debug" in words)
+        _fail(error, debug=debug)
     except KeyboardInterrupt:
         _fail(
             Interrupted("interrupted", remedy="run the same command again, it resumes; or xdc-testbed down"),
             debug=False,
         )
     except Exception as error:
-        _fail_unknown(error, debug="--debug" in words)
+        _fail_unknown(error, debug=debug)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,  # noqa: ARG001 - main takes it
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     if version:
         print(f"xdc-testbed {__version__}")
         raise typer.Exit
+
+
+def _without_debug(words: list[str]) -> tuple[list[str], bool]:
+    """Take --debug out wherever it stands, but not from a command for a node, which follows `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:end]
     if debug:
         import logging
 
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    return [word for word in words[:end] if word != "--debug"] + words[end:], debug
 
 
 def _not_called() -> None:

@@ -33,7 +33,6 @@ class Group(_Strict):
     """One line of inventory/groups.yml: a service that a testbed can contain."""
 
     purpose: str
-    stage: str
     units: tuple[str, ...] = ()
     always: bool = False
     kind: Literal["real", "emulator"] | None = None

@@ -364,7 +364,9 @@ class _Run:
         nodes: Sequence[Node],
         fingerprint: str,
     ) -> None:
-        expected: dict[str, list[str]] = {group: [n.name for n in nodes if group in n.groups] for group in groups()}
+        expected = {
+            name: [n.name for n in nodes if group.always or name in n.groups] for name, group in groups().items()
+        }
         expected["all"] = [n.name for n in nodes]
         with self._timed(name, text):
             outcome = ansible.run_playbook(
