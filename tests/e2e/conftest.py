@@ -1,4 +1,4 @@
-"""End to end, by the command line only: one testbed of profile demo for the session, removed and proven gone after it."""
+"""End to end, by the command line only: one testbed of profile demo for the session; removed, proven gone."""
 
 from __future__ import annotations
 

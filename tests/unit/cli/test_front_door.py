@@ -36,7 +36,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let every verb end with this error."""
 
-    def verb(**_: Any) -> NoReturn:
+    def verb(*_: Any, **__: Any) -> NoReturn:
         raise error
 
     monkeypatch.setattr(app, "build", lambda _: verb)
