@@ -36,8 +36,8 @@ def _upload(file: FileStory) -> float | None:
     return file.uploaded - file.upload_started
 
 
-def _to_event(file: FileStory) -> float | None:
-    return file.calibrate.event - file.calibrate.closed if file.calibrate else None
+def _to_routed(file: FileStory) -> float | None:
+    return file.calibrate.routed - file.calibrate.closed if file.calibrate else None
 
 
 def to_start(file: FileStory) -> float | None:
@@ -70,7 +70,7 @@ def _cached(number: int) -> Callable[[FileStory], float | None]:
 
 _STRETCHES: tuple[tuple[str, Callable[[FileStory], float | None]], ...] = (
     ("upload of the raw file by the client", _upload),
-    ("raw file closed → storage event", _to_event),
+    ("raw file closed → its event routed", _to_routed),
     ("raw file closed → calibration started", to_start),
     ("raw file closed → corrected file in place", to_corrected),
     ("corrected file closed → verified copy at the other site", _shipping),
