@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json-progress", action="store_true", help="progress as JSON lines on standard output")
     parser.add_argument("--private", default="/data/interop", help="the suite's folder on every storage")
     parser.add_argument("--public", default="/pub/interop", help="the suite's folder that anybody may read")
-    parser.add_argument("--workers", type=int, default=4, help="questions asked at a time")
+    parser.add_argument("--workers", type=int, default=6, help="questions asked at a time")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds for one request without progress")
     parser.add_argument(
         "--stranger", type=Path, nargs=2, metavar=("CERT", "KEY"), help="certificate of an unknown user"

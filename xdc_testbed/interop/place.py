@@ -29,6 +29,7 @@ class Place:
         self.origin = origin
         self._timeout = timeout
         self._kept: dict[str, WebDav] = {}
+        self._roots: dict[str, RootDoor] = {}
         self._lock = threading.Lock()
 
     @property
@@ -55,14 +56,22 @@ class Place:
         return self.root(credential, folder)
 
     def root(self, credential: str, folder: str = "/") -> RootDoor:
-        """The root:// door. Raises Skip."""
-        return RootDoor.open(
+        """The root:// door; a credential that serves every folder is opened once. Raises Skip."""
+        with self._lock:
+            kept = self._roots.get(credential)
+        if kept is not None:
+            return kept
+        opened = RootDoor.open(
             self.base("root"),
             token=self.wallet.token(credential, folder),
             certificate=self.wallet.certificate(credential),
             ca_directory=self.wallet.ca_directory,
             timeout=self._timeout,
         )
+        if credential in _LASTING:
+            with self._lock:
+                opened = self._roots.setdefault(credential, opened)
+        return opened
 
     def webdav(self, credential: str, folder: str = "/") -> WebDav:
         """The https door as the WebDAV client; a credential that serves every folder is opened once. Raises

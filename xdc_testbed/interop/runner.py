@@ -59,7 +59,7 @@ def run(
     known: Sequence[Deviation],
     report: Reporter,
     *,
-    workers: int = 4,
+    workers: int = 6,
     today: date | None = None,
 ) -> list[CaseRecord]:
     """Ask all cells and return their records in the plan's order, with one more per storage for its
@@ -74,7 +74,7 @@ def run(
     records: dict[int, CaseRecord] = {}
     telling = threading.Lock()
     waiting: queue.SimpleQueue[tuple[int, Cell]] = queue.SimpleQueue()
-    for item in enumerate(cells):
+    for item in sorted(enumerate(cells), key=lambda item: -item[1].case.deadline):  # long ones first
         waiting.put(item)
 
     def work() -> None:

@@ -36,7 +36,7 @@ class Options:
     cases: tuple[str, ...] = ()
     private: str = "/data/interop"
     public: str = "/pub/interop"
-    workers: int = 4
+    workers: int = 6
     timeout: float = 30.0
     stranger: tuple[Path, Path] | None = None
     deviations_file: Path | None = None

@@ -20,7 +20,7 @@ _DESTINATION = (GET, PUT, ROOT_TPC)
     destination_needs=_DESTINATION,
     protocols=("root",),
     credentials=("token", "x509"),
-    sizes=(0, 1, 16 * MIB),
+    sizes=(0, 16 * MIB),
     deadline=120.0,
 )
 def only(trial: Trial) -> None:
