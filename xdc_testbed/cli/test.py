@@ -34,6 +34,7 @@ def test(
     bed = testbed(name, state_dir)
     bed.require()
     folder = out or remote.report_dir(bed, f"interop-{time.strftime('%Y%m%dT%H%M%S')}")
+    folder.mkdir(parents=True, exist_ok=True)
     with reporting(output=output) as report, support.bundle_on_failure(bed, report):
         summary = remote.interop(bed, folder, cases=case or [], report=report)
     if output == "json":
