@@ -146,7 +146,7 @@ def application(config: RouterConfig, routing: Routing) -> Application:
             "session.timeout.ms": 45_000,
             "group.instance.id": section.instance,
         },
-        producer_extra_config={"linger.ms": 0, "acks": "all", "message.timeout.ms": 60_000},
+        producer_extra_config=_producer(section),
     )
     layout = TopicConfig(num_partitions=section.partitions, replication_factor=1)
     events = app.topic(EVENTS, key_deserializer="bytes", value_deserializer="bytes", config=layout)
@@ -172,6 +172,16 @@ def _has_key(value: Any, key: Any, timestamp: int, headers: Any) -> bool:  # noq
     return key is not None
 
 
+def _producer(section: RouterSection) -> dict[str, Any]:
+    """At once and to all replicas; as a transaction of this router's own name when exactly once is asked
+    for.
+    """
+    settings: dict[str, Any] = {"linger.ms": 0, "acks": "all", "message.timeout.ms": 60_000}
+    if section.guarantee == "exactly-once":
+        settings |= {"transactional.id": f"{section.group}-{section.instance}", "message.timeout.ms": 30_000}
+    return settings
+
+
 def _address(connection: Connection) -> ConnectionConfig:
     return ConnectionConfig.from_librdkafka_dict(connection.settings(), ignore_extras=True)
 
@@ -191,7 +201,7 @@ def _start(path: Path) -> int:
     except (KafkaException, QuixException) as error:
         counters.state = "failed"
         raise BrokerUnavailable(
-            f"router stopped: {error}", remedy="the next start goes on from the last commit"
+            f"router stopped: {error.__cause__ or error}", remedy="the next start goes on from the last commit"
         ) from error
     return 0
 

@@ -253,7 +253,17 @@ rules_file = "{self.folder}/rules.toml"
 state_dir = "{self.folder}/state"
 """
         )
-        self.process = Process(
+        self._settings = self.config.read_text()
+        self.process = self._start()
+
+    def restart(self, settings: str = "") -> None:
+        """Stop, and go on with other settings of the `[router]` table beside the usual ones."""
+        self.process.stop()
+        self.config.write_text(self._settings + settings)
+        self.process = self._start()
+
+    def _start(self) -> Process:
+        return Process(
             "router",
             [sys.executable, "-m", "xdc_testbed.events.router", "--config", self.config],
             self.folder / "router.log",

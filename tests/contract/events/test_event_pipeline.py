@@ -12,8 +12,9 @@ import pytest
 from event_rig import Process, produce, produce_events, read, storage_event, until
 
 from xdc_testbed.events import dead_letters
+from xdc_testbed.events.feed import Feed
 from xdc_testbed.events.kafka import DEAD_LETTERS, EVENTS, INVOCATIONS, RESULTS
-from xdc_testbed.events.model import Result, StorageEvent
+from xdc_testbed.events.model import Result, StorageEvent, WorkItem
 
 if TYPE_CHECKING:
     from conftest import Pipeline
@@ -153,6 +154,37 @@ def test_kill_9_of_the_dispatcher_in_a_burst_of_500_loses_none_and_repeats_only_
     assert {each.status for each in found} == {"ok"}
     assert runs.total() - 500 <= CONCURRENCY
     assert max(runs.values()) <= 2
+
+
+def test_with_exactly_once_a_killed_router_repeats_no_work_item(pipeline: Pipeline) -> None:
+    pipeline.router.restart('guarantee = "exactly-once"\ncommit_interval = 0.1\n')
+    try:
+        with Feed(pipeline.broker.connection("client"), INVOCATIONS) as feed:
+            feed.from_now()
+            events = files("exactly-once", "noop", 300)
+            produce_events(pipeline.broker, events)
+            found = items(feed, 20)
+            pipeline.router.process.kill()
+            found += items(feed, 300 - len(found))
+    finally:
+        pipeline.router.restart()
+    produce_events(pipeline.broker, files("at-least-once", "noop", 1))
+    pipeline.results.wait("/data/at-least-once/", 1)
+    assert sorted(found) == sorted(event.subject for event in events)
+
+
+def items(feed: Feed, count: int) -> list[str]:
+    """The files of the next work items, so many at least."""
+    found: list[str] = []
+
+    def enough() -> bool:
+        entry = feed.next(0.2)
+        if entry is not None:
+            found.append(WorkItem.model_validate_json(entry.value).event.subject)
+        return len(found) >= count
+
+    until(enough, f"{count} work items", 120)
+    return found
 
 
 def test_the_router_may_not_write_where_it_only_reads(pipeline: Pipeline) -> None:
