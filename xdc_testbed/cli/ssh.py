@@ -21,6 +21,8 @@ def ssh(
     state_dir: StateDir = None,
 ) -> None:
     """Log in to a node, or run one command there and end with its exit code."""
+    if command and command[0] == "--":
+        command = command[1:]
     bed = testbed(name, state_dir)
     words = connection.arguments(bed.node(node), bed.known_hosts, *(command or []), terminal=not command)
     os.execvp(words[0], words)  # noqa: S606 - this process becomes ssh

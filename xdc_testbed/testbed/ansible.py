@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Outcome:
     unmatched: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
     tasks: list[tuple[float, str]] = field(default_factory=list)
-    diffs: list[tuple[str, str]] = field(default_factory=list)
+    diffs: list[tuple[str, str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -91,6 +91,7 @@ def environment(state_dir: Path, *, strategy: str, forks: int) -> dict[str, str]
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_INVENTORY_ENABLED": "yaml",
         "ANSIBLE_STRATEGY": strategy,
+        "ANSIBLE_ANY_ERRORS_FATAL": "true",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(local / "cp"),
         "PYTHONUNBUFFERED": "1",
         "LC_ALL": "C.UTF-8",
@@ -117,14 +118,16 @@ def run_playbook(
     extra_vars: Sequence[Path],
     expected: Mapping[str, Sequence[str]],
     report: Reporter,
-    phase: str,
+    phase: str | Callable[[str], str],
     strategy: str,
     timeout: float,
     check: bool = False,
     limit: str | None = None,
 ) -> Outcome:
-    """Run playbooks/<name>.yml. expected: group -> hosts that must be matched when a play names the group.
+    """Run playbooks/<name>.yml; the first host that fails ends the run.
 
+    expected: group -> hosts that must be matched when a play names the group; phase: what the events are said to belong
+    to, or a function that tells it from the name of the play that begins.
     Raises PlaybookFailed naming host and task, or the play that matched no host though its group has members.
     """
     playbook = content.root() / "playbooks" / f"{name}.yml"
@@ -175,8 +178,16 @@ def _first_lines(message: str) -> str:
 class _Reader:
     """Turns the callback's lines into events and an outcome."""
 
-    def __init__(self, outcome: Outcome, expected: Mapping[str, Sequence[str]], report: Reporter, phase: str) -> None:
-        self._outcome, self._expected, self._report, self._phase = outcome, expected, report, phase
+    def __init__(
+        self,
+        outcome: Outcome,
+        expected: Mapping[str, Sequence[str]],
+        report: Reporter,
+        phase: str | Callable[[str], str],
+    ) -> None:
+        self._outcome, self._expected, self._report = outcome, expected, report
+        self._phase_of: Callable[[str], str] = (lambda _: phase) if isinstance(phase, str) else phase
+        self._phase = ""
         self._play = self._pattern = ""
         self._task_started = 0.0
         self._task = ""
@@ -189,6 +200,8 @@ class _Reader:
         match event.get("event"):
             case "play":
                 self._play, self._pattern = event["name"], event["pattern"].strip("[]'\"")
+                self._close_task()
+                self._phase = self._phase_of(self._play)
             case "no-hosts" if self._expected.get(self._pattern):
                 self._outcome.unmatched.append(self._play)
             case "task":
@@ -213,7 +226,7 @@ class _Reader:
         if status in ("failed", "unreachable"):
             self._outcome.failures.append((event["host"], event["task"], event.get("message") or status))
         if status == "changed":
-            self._outcome.diffs.append((event["host"], f"{event['role']}: {event['task']}"))
+            self._outcome.diffs.append((self._phase, event["host"], f"{event['role']}: {event['task']}"))
         self._report(
             Event(
                 "task-result",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xdc_testbed import content
 from xdc_testbed.drivers.base import Change, Node, NodeRequest, Request, Resource
@@ -22,7 +22,7 @@ from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import LeftOver, RequirementMissing, VerifyFailed, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, phase
 from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, pki, secrets, ssh
-from xdc_testbed.testbed.description import Description, Explained, groups, load
+from xdc_testbed.testbed.description import Description, Explained, groups
 from xdc_testbed.testbed.state import PhaseRecord, State, StateFolder, write_private
 
 READY_DEADLINE = 90.0
@@ -235,10 +235,7 @@ class _Run:
             for name in self.result.skipped:
                 self.report(Event("phase-skip", "inputs unchanged, every service active", phase=name))
         else:
-            self._playbook(
-                "site", "services, in order of their stages", inventory_file, secrets_file, nodes, fingerprint
-            )
-            self._playbook("verify", "every service is used for real", inventory_file, secrets_file, nodes, fingerprint)
+            self._converge(inventory_file, secrets_file, nodes, fingerprint)
         self.result.nodes = nodes
         self.result.endpoints = endpoints.of_testbed(nodes)
         return self.result
@@ -355,42 +352,70 @@ class _Run:
         """The cheap proof: every unit of every service is active."""
         return all(word == "active" for units in self.testbed.units(nodes).values() for word in units.values())
 
-    def _playbook(
-        self,
-        name: str,
-        text: str,
-        inventory_file: Path,
-        secrets_file: Path,
-        nodes: Sequence[Node],
-        fingerprint: str,
-    ) -> None:
-        expected = {
-            name: [n.name for n in nodes if group.always or name in n.groups] for name, group in groups().items()
-        }
-        expected["all"] = [n.name for n in nodes]
-        with self._timed(name, text):
+    def _converge(self, inventory_file: Path, secrets_file: Path, nodes: Sequence[Node], fingerprint: str) -> None:
+        """Configure, then use, every service; a phase is recorded as soon as it has ended well."""
+        members = {name: [n.name for n in nodes if g.always or name in n.groups] for name, g in groups().items()}
+        phases = _Phases(self.report, self.result.seconds)
+
+        def phase_of(play: str) -> str:
+            if phases.current == "site" and play.startswith("Verify"):
+                phases.end("ok")
+                self._record("site", fingerprint)
+                phases.begin("verify", "every service is used for real")
+            return phases.current
+
+        phases.begin("site", "services, in the order in which they need each other")
+        try:
             outcome = ansible.run_playbook(
-                name,
+                "up",
                 inventory=inventory_file,
                 state_dir=self.folder.path,
                 log_dir=self.logs,
                 extra_vars=[secrets_file],
-                expected=expected,
+                expected=members | {"all": [n.name for n in nodes]},
                 report=self.report,
-                phase=name,
+                phase=phase_of,
                 strategy=self.description.strategy,
                 timeout=PLAYBOOK_DEADLINE,
             )
-        for host, count in outcome.changed.items():
-            self.result.changed[host] = self.result.changed.get(host, 0) + (count if name == "site" else 0)
+        except BaseException:
+            phases.end("failed")
+            raise
+        phases.end("ok")
+        self.result.changed = {n.name: sum((p, h) == ("site", n.name) for p, h, _ in outcome.diffs) for n in nodes}
         self.result.tasks += outcome.tasks
-        if name == "verify" and (wrong := {h: c for h, c in outcome.changed.items() if c}):
+        if wrong := [f"{host}: {task}" for name, host, task in outcome.diffs if name == "verify"]:
             raise VerifyFailed(
-                f"verify changed something on {', '.join(wrong)}",
+                f"verify changed something: {wrong[0]}",
                 remedy=f"a verify task must not change its host; see {self.logs}",
             )
-        self.state.phases[name] = PhaseRecord(fingerprint=fingerprint, finished=time.time(), seconds=outcome.seconds)
+        self._record("verify", fingerprint)
+
+    def _record(self, name: str, fingerprint: str) -> None:
+        seconds = self.result.seconds[name]
+        self.state.phases[name] = PhaseRecord(fingerprint=fingerprint, finished=time.time(), seconds=seconds)
         self.folder.write(self.state)
+
+
+class _Phases:
+    """The phases of one Ansible run, told one after the other. seconds: gets the length of each."""
+
+    def __init__(self, report: Reporter, seconds: dict[str, float]) -> None:
+        self._report, self._seconds = report, seconds
+        self.current = ""
+        self._started = 0.0
+
+    def begin(self, name: str, text: str) -> None:
+        """Say that a phase begins."""
+        self.current, self._started = name, time.monotonic()
+        self._report(Event("phase-start", text, phase=name))
+
+    def end(self, status: Literal["ok", "failed"]) -> None:
+        """Say that the phase has ended."""
+        self._seconds[self.current] = time.monotonic() - self._started
+        self._report(
+            Event("phase-end", self.current, phase=self.current, status=status, seconds=self._seconds[self.current])
+        )
 
 
 def _fingerprint(rendered: Mapping[str, Any], secret: str, resources: Sequence[str]) -> str:
@@ -411,8 +436,3 @@ def _until_gone(look: Callable[[], list[Resource]], *, seconds: float) -> list[R
     while (left := look()) and time.monotonic() < until:
         time.sleep(0.2)
     return left
-
-
-def describe(file: Path | None, *, profile: str | None, name: str | None, driver: str | None = None) -> Explained:
-    """Read the description for a command line."""
-    return load(file, profile=profile, name=name, driver=driver)
