@@ -104,7 +104,7 @@ def read(*events: dict[str, Any] | str, expected: Mapping[str, Sequence[str]] | 
 def test_changed_tasks_are_counted_by_host() -> None:
     outcome = read(play("all"), TASK, result("changed"), result("ok", "b"), stats(a=1, b=0))
     assert outcome.changed == {"a": 1, "b": 0}
-    assert outcome.diffs == [("a", "kafka: Broker answers")]
+    assert outcome.diffs == [("site", "a", "kafka: Broker answers")]
     assert outcome.hosts == {"a", "b"}
 
 
@@ -208,3 +208,11 @@ def test_every_line_of_a_run_is_kept(judged: Callable[..., Outcome], tmp_path: P
     judged(TASK, result("ok"), stats(a=0))
     kept = [json.loads(line) for line in (tmp_path / "ansible-site.jsonl").read_text().splitlines()]
     assert kept == [TASK, result("ok"), stats(a=0)]
+
+
+def test_a_function_tells_the_phase_from_the_play_that_begins() -> None:
+    outcome = Outcome("up")
+    reader = ansible._Reader(outcome, {}, silent, lambda name: "verify" if name.startswith("Verify") else "site")
+    for event in (play("all"), TASK, result("changed"), play("all") | {"name": "Verify all"}, TASK, result("changed")):
+        reader.line(json.dumps(event))
+    assert [name for name, _, _ in outcome.diffs] == ["site", "verify"]
