@@ -62,6 +62,13 @@ def test_a_certificate_is_needed_only_where_it_is_shown():
     assert {(cell.source.id, cell.direction) for cell in cells} == {("tokens-only", "pull"), ("desy-storage", "push")}
 
 
+def test_a_certificate_over_root_is_asked_with_one_size_only():
+    case = a_case(protocols=("https", "root"), credentials=("token", "x509"), sizes=(0, 1 << 20, 1 << 24))
+    cells = [cell for cell in plan([case], [DESY]) if cell.credential == "x509"]
+    assert [(cell.protocol, cell.size) for cell in cells if cell.protocol == "root"] == [("root", 1 << 20)]
+    assert len(cells) == 4
+
+
 def test_wrong_credentials_are_tried_everywhere():
     tokens_only = endpoint("tokens-only", tuple(word for word in STORAGE if word != "x509"))
     assert len(plan([a_case(credentials=("anonymous", "stranger"))], [tokens_only])) == 2
