@@ -1,7 +1,7 @@
 """Run the suite on this machine: `python -m xdc_testbed.interop --endpoints FILE [--out DIR]`.
 
 With --json-progress every line on standard output is a JSON object: `plan`, one `record` per result, `end`,
-or `error`. Exit status: 0 no bad result, 1 some, 2 wrong usage.
+or `error`. Exit status: 0 no bad result, 1 some, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from pydantic import JsonValue, ValidationError
@@ -19,7 +21,7 @@ from rich.console import Console
 
 from xdc_testbed import endpoints
 from xdc_testbed.endpoints import Endpoint
-from xdc_testbed.errors import WrongUsage, XdcError
+from xdc_testbed.errors import Interrupted, WrongUsage, XdcError
 from xdc_testbed.interop import suite, terminal
 from xdc_testbed.interop.matrix import Cell
 from xdc_testbed.interop.record import CaseRecord, count
@@ -108,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suite as the arguments say, and return the exit status."""
     asked = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if asked.debug else logging.WARNING, stream=sys.stderr)
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, _interrupt)
     voice: Voice = JsonVoice() if asked.json_progress else ConsoleVoice()
     try:
         options = suite.Options(
@@ -129,6 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         voice.error(error)
         return error.exit_code
     return 1 if any(record.bad for record in records) else 0
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """End the run where it is waited for: the folders on the storages are removed on the way out."""
+    raise Interrupted(f"stopped by {signal.Signals(number).name}", remedy="run the same again")
 
 
 def _endpoints(path: Path) -> list[Endpoint]:

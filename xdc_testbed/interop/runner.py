@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from xdc_testbed.clients.errors import StorageError, Unreachable
+from xdc_testbed.clients.errors import NotFound, StorageError, Unreachable
+from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.errors import DeadlineExceeded, RequirementMissing, XdcError
-from xdc_testbed.interop import deviations
+from xdc_testbed.interop import capabilities, deviations
 from xdc_testbed.interop.deviations import Deviation
 from xdc_testbed.interop.matrix import Cell
 from xdc_testbed.interop.outcome import Skip, Wrong
@@ -27,6 +28,7 @@ from xdc_testbed.interop.trial import Trial
 log = logging.getLogger(__name__)
 
 _GRACE = 5.0  # seconds beyond its deadline after which a case is left behind
+_LAST_ASKED = 15.0  # seconds that an interrupted run gives the cases that are being asked
 
 Reporter = Callable[[CaseRecord], None]
 
@@ -66,39 +68,49 @@ def run(
     namespace.
 
     places: by endpoint id, for every endpoint of the cells and the origins of caches; report: told of each
-    record as it comes, by one thread at a time.
+    record as it comes.
     """
     day = today or date.today()  # noqa: DTZ011 - expiry is a calendar day where the suite runs
     storages = {place.writable.endpoint.id: place.writable for cell in cells for place in _of(cell, places)}
     before = {name: _listing(place, ground) for name, place in storages.items()}
+    for place in storages.values():
+        _prepare(place, ground)
     records: dict[int, CaseRecord] = {}
-    telling = threading.Lock()
+    stopping = threading.Event()
     waiting: queue.SimpleQueue[tuple[int, Cell]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, CaseRecord | Exception]] = queue.SimpleQueue()
     for item in sorted(enumerate(cells), key=lambda item: -item[1].case.deadline):  # long ones first
         waiting.put(item)
 
     def work() -> None:
-        while True:
+        while not stopping.is_set():
             try:
                 number, cell = waiting.get_nowait()
             except queue.Empty:
                 return
-            record = deviations.judge(_ask(number, cell, places, ground), known, day)
-            with telling:
-                records[number] = record
-                report(record)
+            try:
+                done.put((number, _ask(number, cell, places, ground)))
+            except Exception as error:
+                done.put((number, error))
 
     threads = [threading.Thread(target=work, name=f"interop-{n}", daemon=True) for n in range(max(1, workers))]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    ordered = [records[number] for number in sorted(records)]
-    for name, place in storages.items():
-        record = _namespace_record(place, ground, before[name])
-        ordered.append(record)
+    try:
+        for _ in cells:
+            number, answer = done.get()
+            if isinstance(answer, Exception):
+                raise answer
+            records[number] = deviations.judge(answer, known, day)
+            report(records[number])
+    finally:  # an interrupted run leaves nothing behind either
+        stopping.set()
+        for thread in threads:
+            thread.join(_LAST_ASKED)
+        namespaces = [_namespace_record(place, ground, before[name]) for name, place in storages.items()]
+    for record in namespaces:
         report(record)
-    return ordered
+    return [*(records[number] for number in sorted(records)), *namespaces]
 
 
 def _of(cell: Cell, places: Mapping[str, Place]) -> Iterator[Place]:
@@ -199,21 +211,39 @@ def _listing(place: Place, ground: Ground) -> set[str] | XdcError:
     be seen.
     """
     door = place.admin()
+    seen: set[str] = set()
     try:
-        return {
-            path
-            for folder in (ground.private, ground.public)
-            if any(entry.path == folder for entry in door.list(folder.rpartition("/")[0] or "/"))
-            for path in (folder, *tree(door, folder))
-            if not _of_another_run(path, folder, ground)
-        }
+        for folder in (ground.private, ground.public):
+            if _is_there(door, folder):
+                seen |= {folder, *(path for path in tree(door, folder) if _of_this_run(path, folder, ground))}
     except XdcError as error:
         return error
+    return seen
 
 
-def _of_another_run(path: str, folder: str, ground: Ground) -> bool:
-    """Whether a path belongs to a run beside this one, which may be going on."""
-    return path != folder and not path.startswith(f"{folder}/{ground.run_id}")
+def _is_there(door: WebDav, folder: str) -> bool:
+    """Whether a folder is in the listing of its parent; a parent that is not there has none."""
+    try:
+        return any(entry.path == folder for entry in door.list(folder.rpartition("/")[0] or "/"))
+    except NotFound:
+        return False
+
+
+def _prepare(place: Place, ground: Ground) -> None:
+    """Make the folders of the run, level by level, as not every storage makes parents. What fails, the cases tell."""
+    folders = [ground.private, ground.private_run]
+    if capabilities.PUBLIC in capabilities.of(place.endpoint):
+        folders += [ground.public, ground.public_run]
+    for folder in folders:
+        try:
+            place.admin().mkcol(folder)
+        except XdcError as error:
+            log.info("%s: %s", place.endpoint.id, error.message)
+
+
+def _of_this_run(path: str, folder: str, ground: Ground) -> bool:
+    """Whether a path below the suite's folder belongs to this run, and not to one beside it that may be going on."""
+    return path.startswith(f"{folder}/{ground.run_id}")
 
 
 def _namespace_record(place: Place, ground: Ground, before: set[str] | XdcError) -> CaseRecord:

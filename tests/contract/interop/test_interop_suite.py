@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from datetime import date
 from xml.etree import ElementTree
 
 from interop_sites import Run, ask
 
-from xdc_testbed.endpoints import Endpoint
+from xdc_testbed.endpoints import Endpoint, dump
 from xdc_testbed.interop import deviations
 from xdc_testbed.interop.matrix import plan
 from xdc_testbed.interop.record import read
@@ -100,6 +104,21 @@ def test_a_deviation_that_does_not_show_makes_the_run_fail(tmp_path, endpoints: 
     run = ask(endpoints[:1], tmp_path / "out", "--case", "namespace.list", "--deviations", str(known))
     assert run.status == 1
     assert run.outcomes("namespace.list") == {"unexpected-pass"}
+
+
+def test_a_run_that_is_ended_removes_what_it_has_made(tmp_path, endpoints: list[Endpoint]):
+    path = tmp_path / "endpoints.json"
+    path.write_text(dump(endpoints[:2]))
+    arguments = [sys.executable, "-m", "xdc_testbed.interop", "--json-progress", "--endpoints", str(path)]
+    with subprocess.Popen([*arguments, "--case", "copy.https"], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        first = [json.loads(program.stdout.readline())["event"] for _ in range(3)]
+        program.send_signal(signal.SIGTERM)
+        last = json.loads(program.stdout.read().splitlines()[-1])
+        assert program.wait(60) == 130
+    assert (first, last["event"]) == (["plan", "record", "record"], "error")
+    after = ask(endpoints[:2], tmp_path / "out", "--case", "namespace.missing")
+    assert {r["evidence"]["paths"] for r in after.records if r["case_id"] == "namespace.unchanged"} == {0}
 
 
 def test_a_case_that_does_not_exist_is_wrong_usage(tmp_path, endpoints: list[Endpoint]):

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from interop_examples import DESY, REMOTE, MemoryStorage, a_case, nothing
+from interop_examples import DESY, REMOTE, STORAGE, MemoryStorage, a_case, endpoint, nothing
 
 from xdc_testbed.clients.errors import StorageError, Unreachable
 from xdc_testbed.errors import RequirementMissing
@@ -118,6 +118,25 @@ def test_the_namespace_is_as_before_the_run(places):
     last = ask(places, lambda trial: trial.source.put("file.bin", b"data") and None)[-1]
     assert (last.case_id, last.outcome) == ("namespace.unchanged", "pass")
     assert storage.folders == before
+
+
+def test_a_storage_without_a_public_part_is_as_before_too(places):
+    place = places["desy-storage"]
+    place.endpoint = endpoint("desy-storage", tuple(word for word in STORAGE if word != "public"))
+    place.storage.folders.remove("/pub")
+    last = ask(places, nothing)[-1]
+    assert last.outcome == "pass"
+    assert "/pub" not in place.storage.folders
+
+
+def test_an_interrupted_run_leaves_nothing_behind(places):
+    def interrupted(record):
+        raise BrokenPipeError
+
+    cells = [Cell(a_case(id=f"subject.case-{n}"), DESY, None, "https", "token") for n in range(4)]
+    with pytest.raises(BrokenPipeError):
+        runner.run(cells, places, Ground("run-1"), [], interrupted, workers=1)
+    assert places["desy-storage"].storage.folders == {"/data", "/pub"}
 
 
 def test_a_run_beside_this_one_is_left_alone(places):
