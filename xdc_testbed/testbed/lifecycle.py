@@ -228,13 +228,14 @@ class _Run:
             nodes, changes = self._nodes(request)
         with self._timed("inventory", "secrets, certificates, inventory"):
             inventory_file, secrets_file, fingerprint = self._inventory(nodes)
-        fresh = any(change.action != "keep" for change in changes)
-        if not fresh and not self.converge and self._unchanged("verify", fingerprint) and self._healthy(nodes):
+        why = self._why_converge(nodes, changes, fingerprint)
+        if why is None:
             self.result.skipped = ["site", "verify"]
             self.result.changed = {node.name: 0 for node in nodes}
             for name in self.result.skipped:
                 self.report(Event("phase-skip", "inputs unchanged, every service active", phase=name))
         else:
+            self.report(Event("note", f"services are configured: {why}"))
             self._converge(inventory_file, secrets_file, nodes, fingerprint)
         self.result.nodes = nodes
         self.result.endpoints = endpoints.of_testbed(nodes)
@@ -344,13 +345,23 @@ class _Run:
         resources = [node.resource_id for node in nodes]
         return path, wrapped, _fingerprint(rendered, wrapped.read_text(), resources)
 
-    def _unchanged(self, name: str, fingerprint: str) -> bool:
-        record = self.state.phases.get(name)
-        return record is not None and record.fingerprint == fingerprint
-
-    def _healthy(self, nodes: Sequence[Node]) -> bool:
-        """The cheap proof: every unit of every service is active."""
-        return all(word == "active" for units in self.testbed.units(nodes).values() for word in units.values())
+    def _why_converge(self, nodes: Sequence[Node], changes: Sequence[Change], fingerprint: str) -> str | None:
+        """Why services must be configured; None when inputs are unchanged and the cheap proof (active units) holds."""
+        if self.converge:
+            return "asked for"
+        if changed := [change.name for change in changes if change.action != "keep"]:
+            return f"new or restarted nodes: {', '.join(changed)}"
+        if "verify" not in self.state.phases:
+            return "not verified yet"
+        if self.state.phases["verify"].fingerprint != fingerprint:
+            return "description, roles or the kit have changed"
+        inactive = [
+            f"{unit} {word}"
+            for units in self.testbed.units(nodes).values()
+            for unit, word in units.items()
+            if word != "active"
+        ]
+        return ", ".join(inactive) or None
 
     def _converge(self, inventory_file: Path, secrets_file: Path, nodes: Sequence[Node], fingerprint: str) -> None:
         """Configure, then use, every service; a phase is recorded as soon as it has ended well."""

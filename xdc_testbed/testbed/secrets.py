@@ -32,7 +32,8 @@ def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
     merged: dict[str, Any] = _keep(known, wanted)
     if merged != known:
         write_private(path, yaml.safe_dump(merged, sort_keys=True).encode())
-    return merged
+    # Read back, so that the first run sees the same order as every later one: roles write lists from these mappings.
+    return dict(yaml.safe_load(path.read_text()))
 
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 from pathlib import Path
 
@@ -90,3 +91,8 @@ def _words(tree: object) -> set[str]:
     if isinstance(tree, dict):
         return set().union(*map(_words, tree.values()))
     return {str(tree)}
+
+
+def test_the_first_run_sees_the_same_order_as_every_later_one(tmp_path: Path) -> None:
+    first = secrets.ensure(tmp_path / "secrets.yml", ["b", "a"])
+    assert json.dumps(first) == json.dumps(secrets.ensure(tmp_path / "secrets.yml", ["b", "a"]))
