@@ -106,7 +106,7 @@ def test_up_after_kill_9_in_the_middle_resumes(xdc: Xdc, testbed: Xdc) -> None:
     first = xdc.start("up", *own)
     deadline = time.monotonic() + 120
     log = xdc.state_dir / "killed" / "logs"
-    while not any("security" in p.read_text() or "issuer" in p.read_text() for p in log.glob("*/ansible-site.jsonl")):
+    while not any("token_issuer" in path.read_text() for path in log.glob("*/ansible-up.jsonl")):
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < deadline
     os.killpg(first.pid, signal.SIGKILL)

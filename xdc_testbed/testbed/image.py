@@ -61,18 +61,11 @@ def node_tag() -> str:
     """Name of the node image: changes with the base, the roles' install stage, versions, and the kit's requirements."""
     root = content.root()
     parts = [base_tag(), *kit.requirements()]
-    for path in sorted(
-        [
-            *root.glob("roles/*/tasks/install*.yml"),
-            *root.glob("roles/*/vars/*.yml"),
-            *root.glob("roles/*/defaults/*.yml"),
-            *root.glob("roles/*/files/**/*"),
-            *root.glob("inventory/*versions.yml"),
-            root / "playbooks" / "image.yml",
-        ]
-    ):
-        if path.is_file():
-            parts += [str(path.relative_to(root)), path.read_text()]
+    patterns = ("tasks/install*.yml", "vars/*.yml", "defaults/*.yml", "files/**/*")
+    found = [path for pattern in patterns for path in root.glob(f"roles/*/{pattern}")]
+    for path in sorted([*found, root / "inventory" / "versions.yml", root / "playbooks" / "image.yml"]):
+        if path.is_file() and "__pycache__" not in path.parts:
+            parts += [str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()]
     return f"{_REPOSITORY}/node:{_digest(parts)}"
 
 

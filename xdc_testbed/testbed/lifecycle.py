@@ -128,7 +128,7 @@ class Testbed:
     def _units_of(self, node: Node) -> dict[str, str]:
         known = groups()
         units = [unit for group in node.groups for unit in known[group].units]
-        if "xrootd" in node.groups and any("event_router" in other.groups for other in self.nodes()):
+        if "xrootd" in node.groups and any("kafka" in other.groups for other in self.nodes()):
             units.append("event-source")
         try:
             words = ssh.execute(
@@ -435,7 +435,7 @@ def _fingerprint(rendered: Mapping[str, Any], secret: str, resources: Sequence[s
     root = content.root()
     for folder in ("playbooks", "roles", "inventory"):
         for path in sorted((root / folder).rglob("*")):
-            if path.is_file():
+            if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(f"{path.relative_to(root)}\0".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()
