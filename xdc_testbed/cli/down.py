@@ -44,6 +44,6 @@ def down(
         print(json.dumps({"name": bed.name, "ids": ids, "removed": [r.__dict__ for r in removed], "left": []}))
     else:
         print(
-            f"testbed '{bed.name}' is gone: {len(removed)} things removed; no container, volume, network, bridge, "
-            f"firewall rule or process of {', '.join(ids) or 'it'} is left"
+            f"testbed '{testbed_id or bed.name}' is gone: {len(removed)} things removed; "
+            f"no container, volume, network, bridge, firewall rule or process of {', '.join(ids) or 'it'} is left"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import tarfile
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -18,32 +18,46 @@ _NODE_EXTRAS = ("calibration", "emulators", "events", "interop")
 
 
 def archive(folder: Path) -> tuple[Path, str]:
-    """Write `xdc-testbed-<hash>.tar.gz` of the package's Python files and data. Returns its path and hash (12 hex).
+    """Write `xdc-testbed-<hash>.tar.gz` of the package's Python files and data, below a folder named by the hash.
 
-    The same sources give the same bytes. The controller's content (_content) and plugins stay out.
+    Returns its path and hash (12 hex digits). The same sources give the same bytes. What only the controller needs
+    (_content, ansible_plugins) stays out.
     """
-    buffer = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed,
-        tarfile.open(fileobj=packed, mode="w") as bundle,
-    ):
-        for path in sorted(_PACKAGE.rglob("*")):
-            relative = path.relative_to(_PACKAGE.parent)
-            if path.is_dir() or "__pycache__" in relative.parts or relative.parts[1] in ("_content", "ansible_plugins"):
-                continue
-            entry = tarfile.TarInfo(str(relative))
-            data = path.read_bytes()
-            entry.size, entry.mode = len(data), 0o755 if os.access(path, os.X_OK) else 0o644
-            bundle.addfile(entry, io.BytesIO(data))
-    data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()[:12]
+    files = {
+        path.relative_to(_PACKAGE.parent): path.read_bytes() for path in sorted(_PACKAGE.rglob("*")) if _wanted(path)
+    }
+    digest = hashlib.sha256(b"".join(str(name).encode() + b"\0" + data for name, data in files.items())).hexdigest()[
+        :12
+    ]
     target = folder / f"xdc-testbed-{digest}.tar.gz"
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("xdc-testbed-*.tar.gz"):
             old.unlink()
-        write_private(target, data, 0o644)
+        write_private(target, _packed(digest, files), 0o644)
     return target, digest
+
+
+def _wanted(path: Path) -> bool:
+    relative = path.relative_to(_PACKAGE)
+    return (
+        path.is_file()
+        and "__pycache__" not in relative.parts
+        and relative.parts[0] not in ("_content", "ansible_plugins")
+    )
+
+
+def _packed(top: str, files: Mapping[Path, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w") as bundle,
+    ):
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"{top}/{name}")
+            entry.size, entry.mode = len(data), 0o644
+            bundle.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
 
 
 def requirements() -> list[str]:

@@ -55,22 +55,24 @@ def test_a_changed_source_gives_another_archive_and_takes_the_old_one_away(packa
 
 
 def test_the_archive_holds_code_and_templates_and_nothing_of_the_controller(package: Path, tmp_path: Path) -> None:
-    archive, _ = kit.archive(tmp_path / "kit")
+    archive, digest = kit.archive(tmp_path / "kit")
     assert inside(archive) == [
-        "xdc_testbed/__init__.py",
-        "xdc_testbed/events/model.py",
-        "xdc_testbed/interop/report.html.j2",
+        f"{digest}/xdc_testbed/__init__.py",
+        f"{digest}/xdc_testbed/events/model.py",
+        f"{digest}/xdc_testbed/interop/report.html.j2",
     ]
 
 
 def test_the_real_archive_is_enough_to_run_the_kit(tmp_path: Path) -> None:
-    archive, _ = kit.archive(tmp_path)
+    archive, digest = kit.archive(tmp_path)
     assert not [name for name in inside(archive) if "__pycache__" in name or name.endswith(".pyc")]
     with tarfile.open(archive) as opened:
         opened.extractall(tmp_path / "node", filter="data")
     code = "import xdc_testbed, xdc_testbed.events.model, xdc_testbed.endpoints; print(xdc_testbed.__file__)"
-    done = run([sys.executable, "-c", code], timeout=60, env={"PYTHONPATH": str(tmp_path / "node")}, cwd=tmp_path)
-    assert done.text == str(tmp_path / "node" / "xdc_testbed" / "__init__.py")
+    done = run(
+        [sys.executable, "-c", code], timeout=60, env={"PYTHONPATH": str(tmp_path / "node" / digest)}, cwd=tmp_path
+    )
+    assert done.text == str(tmp_path / "node" / digest / "xdc_testbed" / "__init__.py")
 
 
 def test_nodes_are_told_the_requirements_of_services_and_not_those_of_the_controller() -> None:
