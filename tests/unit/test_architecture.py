@@ -181,7 +181,7 @@ def used(playbook: str, stage: str) -> list[str]:
     found = []
     for play in plays(playbook):
         for task in play["tasks"]:
-            included = task.get("ansible.builtin.include_role", {})
+            included = task.get("ansible.builtin.include_role") or task.get("ansible.builtin.import_role") or {}
             if included.get("tasks_from") == stage:
                 assert included["name"] == play["hosts"], f"play '{play['name']}' runs another group's role"
                 found.append(play["hosts"])
@@ -194,6 +194,8 @@ def configured() -> list[str]:
     for imported in plays("site"):
         for play in plays(Path(imported["ansible.builtin.import_playbook"]).stem):
             found += [role["role"] for role in play.get("roles", [])]
+            included = [task.get("ansible.builtin.include_role") for task in play.get("tasks", [])]
+            found += [role["name"] for role in included if role and "tasks_from" not in role]
     return found
 
 

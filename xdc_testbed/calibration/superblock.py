@@ -26,7 +26,7 @@ def declared_size(path: Path) -> int:
         head = file.read(64)
     if not head:
         raise InputTruncated("input is truncated: file is empty")
-    if not head.startswith(SIGNATURE):
+    if not head.startswith(SIGNATURE[: len(head)]):
         raise InputInvalid("input is not an HDF5 file")
     if len(head) < 64:
         raise InputTruncated(f"input is truncated: file has {len(head)} bytes, its superblock is incomplete")
