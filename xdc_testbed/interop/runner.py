@@ -22,6 +22,7 @@ from xdc_testbed.interop.deviations import Deviation
 from xdc_testbed.interop.matrix import Cell
 from xdc_testbed.interop.outcome import Skip, Wrong
 from xdc_testbed.interop.place import Folder, Place, remove_tree, tree
+from xdc_testbed.interop.pulse import Pulse
 from xdc_testbed.interop.record import CaseRecord, Outcome, Party, Timings
 from xdc_testbed.interop.trial import Trial
 
@@ -77,6 +78,7 @@ def run(
         _prepare(place, ground)
     records: dict[int, CaseRecord] = {}
     stopping = threading.Event()
+    pulse = Pulse()
     waiting: queue.SimpleQueue[tuple[int, Cell]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, CaseRecord | Exception]] = queue.SimpleQueue()
     for item in sorted(enumerate(cells), key=lambda item: -item[1].case.deadline):  # long ones first
@@ -89,7 +91,7 @@ def run(
             except queue.Empty:
                 return
             try:
-                done.put((number, _ask(number, cell, places, ground)))
+                done.put((number, _ask(number, cell, places, ground, pulse)))
             except Exception as error:
                 done.put((number, error))
 
@@ -154,7 +156,7 @@ class _Attempt:
             self.outcome = "pass"
 
 
-def _ask(number: int, cell: Cell, places: Mapping[str, Place], ground: Ground) -> CaseRecord:
+def _ask(number: int, cell: Cell, places: Mapping[str, Place], ground: Ground, pulse: Pulse) -> CaseRecord:
     """The record of one cell, before known deviations are looked at."""
     path = f"{ground.private_run}/{number:04d}-{cell.case.id}"
     source = Folder(places[cell.source.id], path)
@@ -162,12 +164,18 @@ def _ask(number: int, cell: Cell, places: Mapping[str, Place], ground: Ground) -
     trial = Trial(cell, source, destination, ground.public_run)
     started_at, started = time.time(), time.monotonic()
     attempt = _Attempt(trial)
-    if attempt.within(cell.case.deadline + _GRACE):
+    outcome: Outcome = "error"
+    reason = pulse.gone(cell)
+    if reason is not None:
+        pass
+    elif attempt.within(cell.case.deadline + _GRACE):
         outcome, reason = attempt.outcome, attempt.reason
     else:
-        outcome, reason = "error", f"did not end within {cell.case.deadline:g} s"
+        reason = f"did not end within {cell.case.deadline:g} s"
     ended = time.monotonic()
-    residue, trouble = _clean(trial)
+    if outcome not in ("pass", "skipped"):
+        pulse.feel(cell)
+    residue, trouble = ([], None) if pulse.gone(cell) else _clean(trial)
     if residue:
         trial.note("residue", list(residue))
         if outcome == "pass":

@@ -1,0 +1,98 @@
+"""What every role promises on a node: a dry run tells the truth, removal is complete and repeatable, all comes back.
+
+One testbed of profile minimal, made by the library, with the same playbooks as `up`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from xdc_testbed.progress import silent
+from xdc_testbed.testbed import ansible, ssh
+from xdc_testbed.testbed.ansible import Outcome
+from xdc_testbed.testbed.description import load
+from xdc_testbed.testbed.lifecycle import Testbed
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A testbed whose playbooks can be run one by one."""
+
+    testbed: Testbed
+
+    def run(self, playbook: str, *, check: bool = False) -> Outcome:
+        """Run one playbook on all nodes."""
+        folder = self.testbed.folder
+        return ansible.run_playbook(
+            playbook,
+            inventory=Path(folder.inventory) / "hosts.json",
+            state_dir=folder.path,
+            log_dir=folder.run_dir("logs", f"{playbook}-{time.time():.0f}"),
+            extra_vars=[Path(folder.inventory) / "secrets.json"],
+            expected={},
+            report=silent,
+            phase=playbook,
+            strategy="mitogen_linear",
+            timeout=600,
+            check=check,
+        )
+
+    def on(self, node: str, *command: str) -> str:
+        """What a command on a node says."""
+        return ssh.execute(self.testbed.node(node), self.testbed.known_hosts, *command, timeout=60, check=False).text
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    testbed = Testbed(tmp_path_factory.mktemp("state"), "roles")
+    try:
+        testbed.up(load(profile="minimal", name="roles", environ={}), silent)
+        yield Bed(testbed)
+    finally:
+        testbed.down(silent)
+
+
+def test_a_dry_run_on_configured_nodes_would_change_nothing(bed: Bed) -> None:
+    assert bed.run("site", check=True).diffs == []
+
+
+def test_removal_leaves_no_unit_no_file_and_no_trust_and_may_be_repeated(bed: Bed) -> None:
+    bed.run("remove")
+    for node in ("desy-storage", "desy-stream"):
+        units = bed.on(
+            node,
+            "systemctl",
+            "list-unit-files",
+            "--no-legend",
+            "xdc-*",
+            "kafka*",
+            "openwhisk*",
+            "event-*",
+            "token-issuer*",
+        )
+        assert units == ""
+        gone = (
+            "/opt/xdc-testbed",
+            "/etc/xdc-testbed",
+            "/etc/grid-security/hostkey.pem",
+            "/etc/ssl/certs/xdc-testbed.pem",
+        )
+        assert bed.on(node, "sh", "-c", f"ls -d {' '.join(gone)} 2>/dev/null") == ""
+    again = bed.run("remove")
+    assert [entry for entry in again.diffs if "Names of the nodes" not in entry[2]] == []
+
+
+def test_a_dry_run_on_emptied_nodes_ends_without_an_error(bed: Bed) -> None:
+    assert bed.run("site", check=True).diffs != []
+
+
+def test_after_removal_everything_comes_back_and_works(bed: Bed) -> None:
+    inventory = Path(bed.testbed.folder.inventory) / "hosts.json"
+    inventory.write_text(inventory.read_text().replace('"testbed_install": false', '"testbed_install": true'))
+    bed.run("up")
+    assert set(bed.run("site").changed.values()) == {0}
