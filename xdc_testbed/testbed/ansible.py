@@ -59,7 +59,6 @@ def arguments(
     *,
     extra_vars: Sequence[Path],
     check: bool,
-    tags: str | None,
     limit: str | None,
 ) -> list[str]:
     """The command line of one run; pure."""
@@ -68,8 +67,6 @@ def arguments(
         args += ["-e", f"@{path}"]
     if check:
         args += ["--check", "--diff"]
-    if tags:
-        args += ["--tags", tags]
     if limit:
         args += ["--limit", limit]
     return args
@@ -145,7 +142,7 @@ def run_playbook(
             reader.line(text)
 
         done = follow(
-            arguments(playbook, inventory, extra_vars=extra_vars, check=check, tags=None, limit=limit),
+            arguments(playbook, inventory, extra_vars=extra_vars, check=check, limit=limit),
             timeout=timeout,
             on_line=line,
             env=environment(state_dir, strategy=strategy, forks=16),

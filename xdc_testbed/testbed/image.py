@@ -19,7 +19,7 @@ from xdc_testbed import content
 from xdc_testbed.drivers.base import NodeRequest, Request
 from xdc_testbed.drivers.containers import Containers
 from xdc_testbed.drivers.engine import Engine
-from xdc_testbed.errors import RequirementMissing, XdcError
+from xdc_testbed.errors import XdcError
 from xdc_testbed.processes import run
 from xdc_testbed.progress import Event, Reporter, phase
 from xdc_testbed.testbed import ansible, inventory, kit, ssh
@@ -235,12 +235,6 @@ def install_variables(description: Description) -> dict[str, object]:
     """Variables that the install stage of the roles needs, at bake time and in `up`."""
     files = sorted(path for pattern in description.podman.extra_ca_files for path in glob.glob(pattern))  # noqa: PTH207 - patterns are absolute
     return {"testbed_extra_ca_files": files, "testbed_kit_requirements": kit.requirements()}
-
-
-def require(engine: Engine, tag: str) -> None:
-    """Raise RequirementMissing when the image has not been built."""
-    if not exists(engine, tag):
-        raise RequirementMissing(f"node image {tag} is not built", remedy="xdc-testbed image build")
 
 
 def describe(engine: Engine) -> dict[str, object]:

@@ -23,7 +23,7 @@ from xdc_testbed.testbed.ansible import Outcome, PlaybookFailed
 
 def test_a_run_is_the_playbook_the_inventory_and_files_of_variables() -> None:
     words = ansible.arguments(
-        Path("site.yml"), Path("hosts.json"), extra_vars=[Path("secrets.json")], check=False, tags=None, limit=None
+        Path("site.yml"), Path("hosts.json"), extra_vars=[Path("secrets.json")], check=False, limit=None
     )
     assert words == [
         *(sys.executable, "-m", "ansible", "playbook", "site.yml"),
@@ -31,11 +31,9 @@ def test_a_run_is_the_playbook_the_inventory_and_files_of_variables() -> None:
     ]
 
 
-def test_check_tags_and_limit_become_options() -> None:
-    words = ansible.arguments(
-        Path("site.yml"), Path("hosts.json"), extra_vars=[], check=True, tags="kafka", limit="desy-stream"
-    )
-    assert words[7:] == ["--check", "--diff", "--tags", "kafka", "--limit", "desy-stream"]
+def test_check_and_limit_become_options() -> None:
+    words = ansible.arguments(Path("site.yml"), Path("hosts.json"), extra_vars=[], check=True, limit="desy-stream")
+    assert words[7:] == ["--check", "--diff", "--limit", "desy-stream"]
 
 
 def test_nothing_of_the_users_own_ansible_reaches_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
