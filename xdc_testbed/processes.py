@@ -143,6 +143,43 @@ class _Deadline:
         self._timer.cancel()
 
 
+def supervise(
+    command: Sequence[str], *, healthy: Callable[[], bool], interval: float, tries: int, grace: float = 5.0
+) -> int:
+    """Run a server until it ends, is told to end (SIGTERM, SIGINT), or was not healthy `tries` times in a row.
+
+    interval: seconds between two looks; grace: seconds that an unhealthy server gets to end by itself. Takes the two
+    signals of this process. Returns the server's exit code, 128 + its signal, 0 after it was told to end, 1 when it
+    was ended for its health.
+    """
+    told = False
+    server = subprocess.Popen(list(command))
+
+    def end(number: int, _: object) -> None:
+        nonlocal told
+        told = True
+        server.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    bad = 0
+    while bad < tries:
+        try:
+            code = server.wait(interval)
+        except subprocess.TimeoutExpired:
+            bad = 0 if told or healthy() else bad + 1
+        else:
+            return 0 if told else code if code >= 0 else 128 - code
+    log.warning("not healthy %d times in a row, ended: %s", tries, command[0])
+    server.terminate()
+    try:
+        server.wait(grace)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    return 1
+
+
 @contextmanager
 def _started(
     words: tuple[str, ...],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import select
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from xdc_testbed.errors import DeadlineExceeded, RequirementMissing
-from xdc_testbed.processes import CommandFailed, follow, run
+from xdc_testbed.processes import CommandFailed, follow, run, supervise
 
 # A shell with a child of its own; both would live for ten minutes.
 FAMILY = 'sleep 600 & echo "$$ $!" > "$1"; echo begun; wait'
@@ -140,3 +143,42 @@ def test_when_the_reader_of_lines_fails_the_command_is_ended(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="begun"):
         follow(["sh", "-c", FAMILY, "sh", tmp_path / "pids"], timeout=60, on_line=broken)
     assert [ended(pid) for pid in family(tmp_path / "pids")] == [True, True]
+
+
+# -- supervise --------------------------------------------------------------------------------------------------------
+
+_SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """A supervisor takes signals of its process: give them back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_server_that_is_not_healthy_twice_in_a_row_is_ended() -> None:
+    answered = iter([True, False, True, False, False])
+    assert supervise(_SLEEPER, healthy=lambda: next(answered), interval=0.05, tries=2) == 1
+    assert list(answered) == []
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_an_unhealthy_server_that_will_not_end_is_killed(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    stubborn = (
+        "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", stubborn, str(ready)]
+    assert supervise(command, healthy=lambda: not ready.exists(), interval=0.05, tries=1, grace=0.2) == 1
+
+
+@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize(("ending", "code"), [("sys.exit(7)", 7), ("os.kill(os.getpid(), 9)", 137)])
+def test_the_end_of_the_server_is_the_end_of_its_supervisor(ending: str, code: int) -> None:
+    command = [sys.executable, "-c", f"import os, sys; {ending}"]
+    assert supervise(command, healthy=lambda: True, interval=5, tries=1) == code

@@ -14,8 +14,8 @@ from interop_sites import CACHE, STORAGE, Run, ask, credentials
 from storage_rig import Authority, TokenIssuer, folder, running
 from storage_servers import Cache, Server, Site
 
+from xdc_testbed.clients.tls_pulse import answers
 from xdc_testbed.endpoints import Credentials, Endpoint
-from xdc_testbed.interop.pulse import answers
 
 
 @pytest.fixture(scope="session")

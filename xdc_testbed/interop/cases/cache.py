@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError
 from xdc_testbed.interop.capabilities import CACHE, GET
 from xdc_testbed.interop.outcome import Wrong, require
@@ -11,6 +13,8 @@ from xdc_testbed.interop.trial import Trial
 
 _NEEDS = (GET, CACHE)
 _BOTH = ("https", "root")
+_OPEN_ELSEWHERE = 423
+_CLOSES_WITHIN = 30.0  # seconds in which a cache closes the origin's file after its last reader has gone
 
 
 @case(
@@ -123,7 +127,22 @@ def changed_at_origin(trial: Trial) -> None:
     door = trial.source.place.webdav(trial.cell.credential)
     require(door.get(path) == old, "the first read through the cache gives other bytes")
     trial.source.place.writable.admin().delete(path)
-    trial.source.put("changed.bin", new)
+    _put_once_closed(trial, "changed.bin", new)
     found = door.get(path)
     require(found != old, "the cache gives the bytes from before the change at the origin")
     require(found == new, f"the cache gives neither the old nor the new bytes: {difference(found, new)}")
+
+
+def _put_once_closed(trial: Trial, name: str, data: bytes) -> None:
+    """Write at the origin, and wait for as long as it says that the cache still has the file of this name open."""
+    deadline = time.monotonic() + _CLOSES_WITHIN
+    while True:
+        try:
+            trial.source.put(name, data)
+        except StorageError as error:
+            if error.status != _OPEN_ELSEWHERE or time.monotonic() > deadline:
+                raise
+            trial.note("waited", "for the cache to close the file")
+            time.sleep(0.5)
+        else:
+            return
