@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -85,19 +86,27 @@ def _inside(pid: int, call: Callable[[], int], path: str) -> None:
     """Do one call in the mount namespace of a process, in a child of ours; that it has ended is no error."""
     libc = ctypes.CDLL(None, use_errno=True)
     try:
-        namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        with _opened(f"/proc/{pid}/ns/mnt") as namespace, _opened(f"/proc/{pid}/root") as root:
+            child = os.fork()
+            if child == 0:
+                failed = libc.setns(namespace, _CLONE_NEWNS) < 0
+                # setns leads to the root of the namespace, which is not the process's own where chroot was used.
+                failed = failed or libc.fchdir(root) < 0 or libc.chroot(b".") < 0 or call() < 0
+                os._exit(ctypes.get_errno() if failed else 0)
+            error = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except (FileNotFoundError, ProcessLookupError):
         return
-    try:
-        child = os.fork()
-        if child == 0:
-            failed = libc.setns(namespace, _CLONE_NEWNS) < 0 or call() < 0
-            os._exit(ctypes.get_errno() if failed else 0)
-        error = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    finally:
-        os.close(namespace)
     if error:
         raise _failed(f"change the mounts of process {pid}", path, error)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _failed(what: str, path: str, error: int | None = None) -> XdcError:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -163,8 +163,7 @@ class Broker:
     def _unpack(self) -> None:
         pins = kafka_jars.Pins.load(content.root() / "inventory" / "versions.yml")
         archive, _ = kafka_jars.ensure(pins, kafka_jars.cache_folder())
-        with tarfile.open(archive) as tar:
-            tar.extractall(self.folder / "libs", filter="data")
+        shutil.unpack_archive(archive, self.folder / "libs")  # ours; Debian 12's Python 3.11.2 knows no filter
 
     def _render(self) -> None:
         defaults: dict[str, Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())

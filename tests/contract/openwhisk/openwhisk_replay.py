@@ -37,7 +37,9 @@ class Replay:
                 case Prepare():
                     self._prepare(step)
                 case Now(captured):
+                    time.sleep(0.005)  # a moment in ms, and nothing else in the same one
                     self._moments[captured] = str(time.time_ns() // 1_000_000)
+                    time.sleep(0.005)
                 case Do(act):
                     act(self.emulator)
                 case Meanwhile(name, act):
