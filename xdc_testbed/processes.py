@@ -153,15 +153,19 @@ def supervise(
     was ended for its health.
     """
     told = False
-    server = subprocess.Popen(list(command))
+    server: subprocess.Popen[bytes] | None = None
 
     def end(number: int, _: object) -> None:
         nonlocal told
         told = True
-        server.send_signal(number)
+        if server is not None:
+            server.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    server = subprocess.Popen(list(command))
+    if told:  # while it was being started
+        server.terminate()
     bad = 0
     while bad < tries:
         try:

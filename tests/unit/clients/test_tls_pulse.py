@@ -32,7 +32,6 @@ def test_who_is_told_to_end_ends_the_server() -> None:
         while not (held := children.read_text().split()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(0.3)  # until it listens to signals
         supervisor.terminate()
         assert supervisor.wait(20) == 0
     assert not Path(f"/proc/{held[0]}").exists()
