@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,11 @@ class Emulator:
 
     def proxies(self) -> list[int]:
         """Process ids of the action proxies that it has started and not yet removed."""
-        notes = (self.state / "containers").glob("*.pid")
-        return [int(note.read_text().split()[0]) for note in notes]
+        found = []
+        for note in (self.state / "containers").glob("*.pid"):
+            with suppress(FileNotFoundError):  # removed since the folder was listed
+                found.append(int(note.read_text().split()[0]))
+        return found
 
     def request(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
