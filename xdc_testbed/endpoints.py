@@ -6,10 +6,14 @@ the same against a testbed and against sites described in a file. Secrets are ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+STORAGES = frozenset({"xrootd", "dcache", "eos"})  # products that keep files of their own
+CACHES = frozenset({"xcache"})
 
 Kind = Literal["real", "emulator", "external"]
 
@@ -47,6 +51,11 @@ class Endpoint(BaseModel):
     credentials: Credentials = Credentials()
     capabilities: tuple[str, ...] = ()
     origin: str | None = None
+
+
+def storages(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """Those that keep files of their own, in their order; a cache does not."""
+    return [endpoint for endpoint in endpoints if endpoint.product in STORAGES]
 
 
 _LIST = TypeAdapter(list[Endpoint])

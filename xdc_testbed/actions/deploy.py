@@ -1,4 +1,4 @@
-"""Put the actions on an OpenWhisk: a package with bound parameters, and calibrate, transfer and noop in it.
+"""Put the actions on an OpenWhisk: a package with bound parameters, and its actions in it.
 
     python -m xdc_testbed.actions.deploy --config /etc/xdc-testbed/actions.toml [--remove]
 
@@ -14,8 +14,13 @@ what is there, so that a second run sends nothing. The configuration:
     client_id = "actions"
     client_secret_file = "/etc/xdc-testbed/actions.secret"
 
-    [endpoints]                                            # storages by id
-    desy-storage = "https://desy-storage.xdc.test:8443"
+    [endpoints.desy-storage]                               # storages by id: a URL for each protocol
+    https = "https://desy-storage.xdc.test:2880"
+    frontend = "https://desy-storage.xdc.test:3880"        # of dCache: what the action qos talks to
+
+    [credentials.qos]                                      # optional; an action's own credential
+    client_id = "qos"
+    client_secret_file = "/etc/xdc-testbed/actions-qos.secret"
 
     [limits.calibrate]                                     # optional; memory: MB, time_limit: seconds
     memory = 512
@@ -30,7 +35,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,6 +61,13 @@ class TokenSection(_Section):
     client_secret_file: Path
 
 
+class CredentialSection(_Section):
+    """A credential that one action has for itself, at the same token issuer."""
+
+    client_id: str
+    client_secret_file: Path
+
+
 class Limits(_Section):
     """Limits of one action. memory: MB; time_limit: seconds."""
 
@@ -72,7 +84,8 @@ class DeployConfig(_Section):
     package: str = "xdc"
     kind: str = "python:3.11"
     token: TokenSection
-    endpoints: dict[str, str]
+    endpoints: dict[str, dict[str, str]]
+    credentials: dict[str, CredentialSection] = {}
     limits: dict[str, Limits] = {}
 
     @classmethod
@@ -95,28 +108,38 @@ class DeployConfig(_Section):
             "client_id": self.token.client_id,
             "client_secret": _secret(self.token.client_secret_file),
             "ca_file": str(self.ca_file),
-            "endpoints": {name: {"https": url} for name, url in sorted(self.endpoints.items())},
+            "endpoints": {name: dict(sorted(urls.items())) for name, urls in sorted(self.endpoints.items())},
         }
+
+    def own_parameters(self, action: str) -> dict[str, Any]:
+        """What one action is given instead of what the package has."""
+        own = self.credentials.get(action)
+        if own is None:
+            return {}
+        return {"client_id": own.client_id, "client_secret": _secret(own.client_secret_file)}
 
 
 @dataclass(frozen=True)
 class Action:
-    """One action as it should be. code: source text or a zip; main: function to call."""
+    """One action as it should be. code: source text or a zip; main: function to call; parameters: bound to it."""
 
     name: str
     code: str | bytes
     main: str
     limits: Limits
+    parameters: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def digest(self, kind: str) -> str:
         """Hash of everything that is sent."""
         code = self.code if isinstance(self.code, bytes) else self.code.encode()
-        return _digest([hashlib.sha256(code).hexdigest(), self.main, kind, self.limits.model_dump()])
+        return _digest([hashlib.sha256(code).hexdigest(), self.main, kind, self.limits.model_dump(), self.parameters])
 
 
 DEFAULT_LIMITS = {
     "calibrate": Limits(memory=512, time_limit=120),
     "transfer": Limits(memory=256, time_limit=120),
+    "qos": Limits(memory=256, time_limit=300),
+    "catalogue": Limits(memory=256, time_limit=60),
     "noop": Limits(memory=128, time_limit=10),
 }
 
@@ -126,11 +149,11 @@ def actions(config: DeployConfig) -> list[Action]:
     limits = DEFAULT_LIMITS | config.limits
     archive = package.build().code
     noop = files("xdc_testbed.actions").joinpath("noop.py").read_text()
-    return [
-        Action("calibrate", archive, "calibrate", limits["calibrate"]),
-        Action("transfer", archive, "transfer", limits["transfer"]),
-        Action("noop", noop, "main", limits["noop"]),
+    own = [
+        Action(name, archive, name, limits[name], config.own_parameters(name))
+        for name in ("calibrate", "transfer", "qos", "catalogue")
     ]
+    return [*own, Action("noop", noop, "main", limits["noop"])]
 
 
 def deploy(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, bool]]:
@@ -153,6 +176,7 @@ def deploy(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, boo
                 annotations={DIGEST: action.digest(config.kind)},
                 time_limit=action.limits.time_limit,
                 memory=action.limits.memory,
+                parameters=action.parameters,
             )
         yield f"action {name}", changed
 

@@ -23,3 +23,19 @@ def transfer(arguments: dict[str, Any]) -> dict[str, Any]:
     from xdc_testbed.actions.transfer import main
 
     return main(arguments, started_at)
+
+
+def qos(arguments: dict[str, Any]) -> dict[str, Any]:
+    """See xdc_testbed.actions.qos."""
+    started_at = time.time()
+    from xdc_testbed.actions.qos import main
+
+    return main(arguments, started_at)
+
+
+def catalogue(arguments: dict[str, Any]) -> dict[str, Any]:
+    """See xdc_testbed.actions.catalogue."""
+    started_at = time.time()
+    from xdc_testbed.actions.catalogue import main
+
+    return main(arguments, started_at)

@@ -16,7 +16,7 @@ from typing import Any
 
 from xdc_testbed.calibration.failures import CalibrationError
 from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenRefused
-from xdc_testbed.errors import XdcError
+from xdc_testbed.errors import WrongUsage, XdcError
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,8 @@ def as_failure(error: XdcError | OSError) -> ActionFailed:
             return ActionFailed(f"destination is full: {error.message}", retry=True)
         case TokenRefused(status=status):
             return ActionFailed(error.message, retry=status == _TOO_MANY or status >= _SERVER_ERROR)
+        case WrongUsage():
+            return ActionFailed(error.message, retry=False)
         case XdcError():
             return ActionFailed(error.message, retry=True)
         case OSError(errno=errno.ENOSPC):

@@ -1,6 +1,6 @@
 """What an action is asked to do: the storage event, where storages are, and with which credential.
 
-Parameters bound to the package: issuer, client_id, client_secret, ca_file, endpoints {id: {"https": url}}.
+Parameters bound to the package: issuer, client_id, client_secret, ca_file, endpoints {id: {protocol: url}}.
 Given by the caller: event (a StorageEvent as JSON), work_id, and the parameters of the rule.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from xdc_testbed.actions.outcome import ActionFailed, Arguments
 from xdc_testbed.actions.storage import Access, Storage, open_storage
 
-SCOPE = "storage.read:/data storage.modify:/data/proc storage.create:/data/proc"
+SCOPE = "storage.read:/data storage.modify:/data/proc storage.modify:/data/catalogue"
 _SPARE = 2.0  # seconds kept back from the deadline to say what happened
 
 
@@ -53,15 +53,20 @@ class Work:
         """The storage of an endpoint, by default of the one with the file. Raises ActionFailed for an unknown
         one.
         """
-        endpoint = endpoint or self.endpoint
+        return open_storage(self.url(endpoint or self.endpoint, "https"), self.access())
+
+    def url(self, endpoint: str, protocol: str) -> str:
+        """Where an endpoint speaks a protocol. Raises ActionFailed where the actions know of none."""
         urls = _mapping(self.arguments, "endpoints").get(endpoint)
-        if not isinstance(urls, dict) or not isinstance(urls.get("https"), str):
+        if not isinstance(urls, dict):
             raise ActionFailed(f"endpoint {endpoint} is not among those of the actions", retry=False)
-        return open_storage(urls["https"], self._access())
+        if not isinstance(urls.get(protocol), str):
+            raise ActionFailed(f"endpoint {endpoint} has no {protocol} URL for the actions", retry=False)
+        return str(urls[protocol])
 
     def token(self) -> str:
         """A token that reads this work's file, for a storage that fetches it by itself."""
-        return self._access().token()
+        return self.access().token()
 
     def parameter(self, name: str, default: str | None = None) -> str:
         """A parameter of the rule. Raises ActionFailed when it is missing and has no default."""
@@ -74,7 +79,8 @@ class Work:
         activation = os.environ.get("__OW_ACTIVATION_ID", "")[:8]
         return f"{path}.part-{self.work_id}" + (f"-{activation}" if activation else "")
 
-    def _access(self) -> Access:
+    def access(self) -> Access:
+        """The credential of the actions."""
         return Access(
             issuer=_text(self.arguments, "issuer"),
             client_id=_text(self.arguments, "client_id"),

@@ -1,7 +1,8 @@
 """Accounts for every file: what the pipeline's messages say became of it, and what is still missing.
 
 Pure: takes records of the broker, answers questions. A raw file is settled when it has ended as a dead
-letter, or when it is corrected and, where there is a second site, corrected file and manifest have been transferred.
+letter, or when every action on its way has ended well: corrected and, where there is a second site, transferred
+with its manifest, recorded in the catalogue and, where the first site has a tape, archived.
 """
 
 from __future__ import annotations
@@ -29,73 +30,98 @@ def corrected_path(raw_path: str) -> str:
     return f"{folder.replace('/raw/', '/proc/', 1)}/{name.replace('RAW-', 'CORR-', 1)}"
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One action on the way of a file. endpoint, path: of the event that starts it; what: the file, in words."""
+
+    endpoint: str
+    path: str
+    action: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """What the rules of the testbed do with a raw file.
+
+    origin: id of the endpoint that takes raw files; remote: of the one that gets corrected ones, None without a
+    second site; archived: whether raw data goes to tape when its product is safe there.
+    """
+
+    origin: str
+    remote: str | None = None
+    archived: bool = False
+
+    def stages(self, raw_path: str) -> tuple[Stage, ...]:
+        """The actions that have to end, in the order of the way."""
+        corrected = corrected_path(raw_path)
+        manifest = corrected + MANIFEST
+        stages = [Stage(self.origin, raw_path, "calibrate", "raw file")]
+        if self.remote is not None:
+            stages += [
+                Stage(self.origin, corrected, "transfer", "corrected file"),
+                Stage(self.origin, manifest, "transfer", "manifest"),
+                Stage(self.remote, manifest, "catalogue", "manifest at the other site"),
+            ]
+            if self.archived:
+                stages.append(Stage(self.remote, manifest, "qos", "manifest at the other site"))
+        return tuple(stages)
+
+
 @dataclass
 class Account:
-    """What is known of one raw file."""
+    """What is known of one raw file. events: (endpoint, path) of those seen."""
 
     path: str
-    shipped: bool
-    events: set[str] = field(default_factory=set)
-    works: dict[str, Work] = field(default_factory=dict)
+    stages: tuple[Stage, ...]
+    events: set[tuple[str, str]] = field(default_factory=set)
+    works: dict[tuple[str, str, str], Work] = field(default_factory=dict)
     dead_letter: str | None = None
 
-    @property
-    def calibrate(self) -> Work | None:
-        """What corrected the raw file."""
-        return self.works.get(self.path)
-
-    @property
-    def transfer(self) -> Work | None:
-        """What brought the corrected file to the second site."""
-        return self.works.get(corrected_path(self.path))
+    def work(self, action: str) -> Work | None:
+        """What the action did, of two files with the same action for the first one; None when it was not seen."""
+        stage = next((stage for stage in self.stages if stage.action == action), None)
+        return None if stage is None else self.works.get(_key(stage))
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will come."""
         if self.dead_letter is not None:
             return True
-        return all(path in self.works and self.works[path].status == "ok" for path, _, _ in self._stages())
+        return all((work := self.works.get(_key(stage))) and work.status == "ok" for stage in self.stages)
 
     @property
     def said(self) -> str:
         """What became of the file, or what is missing."""
         if self.dead_letter is not None:
             return f"failed: {self.dead_letter}"
-        for path, what, action in self._stages():
-            work = self.works.get(path)
+        for stage in self.stages:
+            work = self.works.get(_key(stage))
             if work is None:
-                seen = "storage event seen" if path in self.events else "no storage event seen"
-                return f"missing: {seen} of the {what}, no result of {action}"
+                seen = (stage.endpoint, stage.path) in self.events
+                event = "storage event seen" if seen else "no storage event seen"
+                return f"missing: {event} of the {stage.what}, no result of {stage.action}"
             if work.status == "failed":
-                return f"missing: a dead letter for the failed {action} of the {what} ({work.reason})"
-        return "corrected and transferred" if self.shipped else "corrected"
-
-    def _stages(self) -> list[tuple[str, str, str]]:
-        """(path, what it is, the action that has to end) in the order of the way."""
-        corrected = corrected_path(self.path)
-        shipping = [(corrected, "corrected file", "transfer"), (corrected + MANIFEST, "manifest", "transfer")]
-        return [(self.path, "raw file", "calibrate"), *(shipping if self.shipped else [])]
+                return f"missing: a dead letter for the failed {stage.action} of the {stage.what} ({work.reason})"
+        done = {stage.action for stage in self.stages}
+        words = {"transfer": "transferred", "catalogue": "recorded", "qos": "archived"}
+        return " and ".join(["corrected", *(word for action, word in words.items() if action in done)])
 
 
 @dataclass
 class Ledger:
-    """The accounts of all raw files of a run.
-
-    raw_paths: as uploaded; origin: id of the endpoint that has them; shipped: whether a second site gets the
-    corrected files. events: ids of the events seen.
-    """
+    """The accounts of all raw files of a run. raw_paths: as uploaded; events: ids of the events seen."""
 
     raw_paths: Iterable[str]
-    origin: str
-    shipped: bool
+    way: Way
     events: set[str] = field(default_factory=set)
     accounts: dict[str, Account] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accounts = {path: Account(path, self.shipped) for path in self.raw_paths}
-        self._by_path = dict(self.accounts)
-        for path, account in self.accounts.items():
-            self._by_path[corrected_path(path)] = self._by_path[corrected_path(path) + MANIFEST] = account
+        self.accounts = {path: Account(path, self.way.stages(path)) for path in self.raw_paths}
+        self._by_file = {
+            (stage.endpoint, stage.path): account for account in self.accounts.values() for stage in account.stages
+        }
 
     @property
     def settled(self) -> bool:
@@ -133,14 +159,15 @@ class Ledger:
         if account is None:
             return
         self.events.add(event.id)
-        account.events.add(event.subject)
+        account.events.add((event.data.endpoint, event.subject))
 
     def _take_result(self, result: Result) -> None:
         account = self._account(result.subject, result.endpoint)
         if account is None:
             return
-        account.events.add(result.subject)
-        account.works[result.subject] = _better(account.works.get(result.subject), _work(result))
+        account.events.add((result.endpoint, result.subject))
+        key = (result.endpoint, result.subject, _short(result.action))
+        account.works[key] = _better(account.works.get(key), _work(result))
 
     def _take_dead_letter(self, letter: DeadLetter) -> None:
         if letter.result is None:
@@ -151,7 +178,16 @@ class Ledger:
             self._take_result(letter.result)
 
     def _account(self, path: str, endpoint: str) -> Account | None:
-        return self._by_path.get(path) if endpoint == self.origin else None
+        return self._by_file.get((endpoint, path))
+
+
+def _key(stage: Stage) -> tuple[str, str, str]:
+    return stage.endpoint, stage.path, stage.action
+
+
+def _short(action: str) -> str:
+    """`/_/xdc/transfer` is transfer."""
+    return action.rpartition("/")[2]
 
 
 def _better(old: Work | None, new: Work) -> Work:

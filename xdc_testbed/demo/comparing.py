@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdc_testbed.clients.dcache import Dcache
 from xdc_testbed.clients.errors import NotFound
 from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.demo.accounting import MANIFEST, Account, corrected_path
 from xdc_testbed.demo.detector_data import RawDataFile
-from xdc_testbed.demo.facts import Copy, FileStory
+from xdc_testbed.demo.facts import Copy, FileStory, Tape
 from xdc_testbed.demo.places import Places
 from xdc_testbed.errors import VerifyFailed, XdcError
 
@@ -31,21 +32,24 @@ class Upload:
 class Comparison:
     """Compares the copies of one run. clients: by endpoint id; out: folder for what the judge gets; spare:
     for
-    copies that are removed again."""
+    copies that are removed again; frontend: of an origin that archives raw data."""
 
     places: Places
     clients: Mapping[str, WebDav]
     out: Path
     spare: Path
+    frontend: Dcache | None = None
 
     def story(self, upload: Upload, account: Account) -> FileStory:
         """What became of a file; of a corrected one every copy is read. A copy that is not there is said."""
         outcome, said = _outcome(account), account.said
         copies: list[Copy] = []
         cached: list[Copy] = []
+        tape: Tape | None = None
         if outcome == "corrected":
             try:
                 self._read(account, copies, cached)
+                tape = self._tape(account)
             except XdcError as error:
                 outcome, said = "missing", f"missing: {error.message}"
             else:
@@ -55,8 +59,11 @@ class Comparison:
             path=upload.path,
             upload_started=upload.started,
             uploaded=upload.ended,
-            calibrate=account.calibrate,
-            transfer=account.transfer,
+            calibrate=account.work("calibrate"),
+            transfer=account.work("transfer"),
+            catalogue=account.work("catalogue"),
+            archive=account.work("qos"),
+            tape=tape,
             dead_letter=account.dead_letter,
             corrected=corrected_path(upload.path) if outcome == "corrected" else None,
             copies=tuple(copies),
@@ -80,6 +87,16 @@ class Comparison:
                 raise VerifyFailed(f"another manifest at {self.places.remote.id}")
         if self.places.cache is not None:
             cached.extend(self._compared(self.places.cache.id, path, kept) for _ in ("miss", "hit"))
+
+    def _tape(self, account: Account) -> Tape | None:
+        """The class of the raw file, where raw data is archived. Raises VerifyFailed when it is not on tape."""
+        if self.frontend is None:
+            return None
+        info = self.frontend.stat(account.path, qos=True)
+        tape = Tape(qos=info.qos, locality=info.locality)
+        if not tape.safe:
+            raise VerifyFailed(f"raw file is {info.qos}, {info.locality}: not on tape")
+        return tape
 
     def _compared(self, endpoint: str, path: str, kept: Path) -> Copy:
         spare = self.spare / f"{endpoint}-{kept.name}"

@@ -50,11 +50,24 @@ class Copy(_Facts):
     seconds: float
 
 
+class Tape(_Facts):
+    """The class of a raw file in the end, as its storage says. locality: e.g. `ONLINE_AND_NEARLINE`."""
+
+    qos: str | None
+    locality: str | None
+
+    @property
+    def safe(self) -> bool:
+        """Whether it has the class and a copy on tape."""
+        return self.qos == "tape" and "NEARLINE" in (self.locality or "")
+
+
 class FileStory(_Facts):
     """What became of one raw file.
 
     path, corrected: in the storage's namespace; copies: the corrected file at the sites; cached: the same
-    read through the cache, first and second time; said: the outcome in words.
+    read through the cache, first and second time; archive: the action qos; tape: of the raw file, where the
+    storage has one; said: the outcome in words.
     """
 
     raw: RawDataFile
@@ -63,6 +76,9 @@ class FileStory(_Facts):
     uploaded: float
     calibrate: Work | None = None
     transfer: Work | None = None
+    catalogue: Work | None = None
+    archive: Work | None = None
+    tape: Tape | None = None
     dead_letter: str | None = None
     corrected: str | None = None
     copies: tuple[Copy, ...] = ()
@@ -94,11 +110,12 @@ class Phase(_Facts):
 class Story(_Facts):
     """The whole demonstration.
 
-    origin, remote, cache: ids of endpoints; events: storage events of this run's files that went through the
-    broker; residue: names that no complete file has, left in a folder of results.
+    origin, remote, cache: ids of endpoints; archived: whether raw data had to go to tape; events: storage
+    events of this run's files that went through the broker; residue: names that no complete file has, left in a
+    folder of results.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     preset: str
     run: int
     started: float
@@ -107,6 +124,7 @@ class Story(_Facts):
     origin: str
     remote: str | None
     cache: str | None
+    archived: bool = False
     phases: tuple[Phase, ...]
     files: tuple[FileStory, ...]
     events: int

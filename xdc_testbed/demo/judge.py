@@ -66,6 +66,8 @@ def judge(folder: Path) -> Verdict:
         _masks(compared),
         _manifests(proc, corrected),
         _copies(corrected),
+        *([_recorded(corrected)] if story.remote else []),
+        *([_archived(corrected)] if story.archived else []),
         Check("Nothing else is left at the sites", not story.residue, _list(story.residue) or "no stray file"),
     )
     size = sum((proc / _kept(file)).stat().st_size for file in corrected if (proc / _kept(file)).is_file())
@@ -186,6 +188,22 @@ def _copies(corrected: Sequence[FileStory]) -> Check:
         "Every copy has the same bytes",
         not different,
         f"different: {_list(different)}" if different else said,
+    )
+
+
+def _recorded(corrected: Sequence[FileStory]) -> Check:
+    missing = [file.name for file in corrected if file.catalogue is None or file.catalogue.status != "ok"]
+    said = f"{len(corrected) - len(missing)} records, each with checksums and the way back to the raw file"
+    return Check("Every product is in the catalogue", not missing, f"not so: {_list(missing)}" if missing else said)
+
+
+def _archived(corrected: Sequence[FileStory]) -> Check:
+    wrong = [file.name for file in corrected if file.tape is None or not file.tape.safe]
+    said = f"{len(corrected) - len(wrong)} raw files changed from disk to tape, each with a copy there"
+    return Check(
+        "Raw data whose product is safe at the other site is on tape",
+        not wrong,
+        f"not so: {_list(wrong)}" if wrong else said,
     )
 
 

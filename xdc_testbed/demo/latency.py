@@ -64,6 +64,13 @@ def to_remote(file: FileStory) -> float | None:
     return file.transfer.ended - file.calibrate.closed
 
 
+def to_tape(file: FileStory) -> float | None:
+    """From the close of the raw file to its copy on tape."""
+    if file.calibrate is None or file.archive is None or file.archive.status != "ok":
+        return None
+    return file.archive.ended - file.calibrate.closed
+
+
 def _cached(number: int) -> Callable[[FileStory], float | None]:
     return lambda file: file.cached[number].seconds if len(file.cached) > number else None
 
@@ -75,6 +82,7 @@ _STRETCHES: tuple[tuple[str, Callable[[FileStory], float | None]], ...] = (
     ("raw file closed → corrected file in place", to_corrected),
     ("corrected file closed → verified copy at the other site", _shipping),
     ("raw file closed → verified copy at the other site", to_remote),
+    ("raw file closed → raw file on tape, its product safe", to_tape),
     ("first read through the cache (miss)", _cached(0)),
     ("second read through the cache (hit)", _cached(1)),
 )

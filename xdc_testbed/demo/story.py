@@ -21,7 +21,7 @@ from xdc_testbed import endpoints as endpoint_list
 from xdc_testbed.clients.errors import NotFound
 from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.demo import places
-from xdc_testbed.demo.accounting import TOPICS, Ledger
+from xdc_testbed.demo.accounting import TOPICS, Ledger, Way
 from xdc_testbed.demo.before import write_before
 from xdc_testbed.demo.comparing import Comparison, Upload
 from xdc_testbed.demo.detector_data import RawDataFile, RunManifest, RunPlan, write_run
@@ -98,11 +98,16 @@ def tell(settings: Settings, report: Report) -> Story:
         with phases("burst", f"uploading {len(manifest.files)} raw files in a burst"):
             take = partial(_put_raw, origin, settings.work)
             uploads = phases.all(take, manifest.files, "raw files", workers=_BURST)
-        ledger = Ledger([upload.path for upload in uploads], chosen.origin.id, chosen.remote is not None)
+        remote = chosen.remote.id if chosen.remote else None
+        way = Way(chosen.origin.id, remote, archived=chosen.archived)
+        ledger = Ledger([upload.path for upload in uploads], way)
         with phases("pipeline", "events start actions, until every file is accounted for"):
             _follow(tail, ledger, settings.deadline, phases)
         with phases("readers", "reading corrected files at every site, and twice through the cache"):
-            comparison = Comparison(chosen, clients, settings.out, settings.work)
+            frontend = (
+                stack.enter_context(places.frontend(chosen.origin, settings.credentials)) if way.archived else None
+            )
+            comparison = Comparison(chosen, clients, settings.out, settings.work, frontend)
             compare = lambda upload: comparison.story(upload, ledger.accounts[upload.path])  # noqa: E731
             files = phases.all(compare, uploads, "files", workers=_READERS)
             residue = comparison.residue(files, run)
@@ -113,8 +118,9 @@ def tell(settings: Settings, report: Report) -> Story:
         ended=time.time(),
         endpoints=tuple(known),
         origin=chosen.origin.id,
-        remote=chosen.remote.id if chosen.remote else None,
+        remote=remote,
         cache=chosen.cache.id if chosen.cache else None,
+        archived=chosen.archived,
         phases=tuple(phases.ended),
         files=tuple(files),
         events=len(ledger.events),

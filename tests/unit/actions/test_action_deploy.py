@@ -66,8 +66,8 @@ ca_file = "/etc/xdc-testbed/ca.pem"
 issuer = "https://desy-stream.xdc.test:8444"
 client_id = "actions"
 client_secret_file = "{tmp_path}/secret"
-[endpoints]
-desy-storage = "https://desy-storage.xdc.test:8443"
+[endpoints.desy-storage]
+https = "https://desy-storage.xdc.test:8443"
 [limits.calibrate]
 memory = 640
 """)
@@ -94,11 +94,12 @@ def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Lines:
 
 
 def test_the_second_run_changes_nothing(platform: Platform, run: Lines) -> None:
-    names = ["package xdc", "action xdc/calibrate", "action xdc/transfer", "action xdc/noop"]
+    actions = ["xdc/calibrate", "xdc/transfer", "xdc/qos", "xdc/catalogue", "xdc/noop"]
+    names = ["package xdc", *(f"action {name}" for name in actions)]
     assert run() == [*(f"changed {name}" for name in names), "changed"]
-    assert platform.puts == ["xdc", "xdc/calibrate", "xdc/transfer", "xdc/noop"]
+    assert platform.puts == ["xdc", *actions]
     assert run() == [*(f"unchanged {name}" for name in names), "unchanged"]
-    assert len(platform.puts) == 4
+    assert len(platform.puts) == 6
 
 
 def test_parameters_are_bound_and_limits_set(platform: Platform, run: Lines) -> None:
@@ -113,6 +114,21 @@ def test_parameters_are_bound_and_limits_set(platform: Platform, run: Lines) -> 
     assert platform.actions["xdc/calibrate"]["memory"] == 640
     assert (platform.actions["xdc/transfer"]["main"], platform.actions["xdc/noop"]["main"]) == ("transfer", "main")
     assert "def main" in platform.actions["xdc/noop"]["code"]
+
+
+def test_an_action_may_have_a_credential_of_its_own(
+    platform: Platform, run: Lines, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own").write_text("0wn\n")
+    own = f'[credentials.qos]\nclient_id = "qos"\nclient_secret_file = "{tmp_path}/own"\n'
+    config.write_text(config.read_text() + own)
+    run()
+    assert platform.actions["xdc/qos"]["parameters"] == {"client_id": "qos", "client_secret": "0wn"}
+    assert platform.actions["xdc/transfer"]["parameters"] == {}
+    platform.puts.clear()
+    (tmp_path / "own").write_text("another")
+    assert run()[-1] == "changed"
+    assert platform.puts == ["xdc/qos"]
 
 
 def test_only_what_differs_is_sent(platform: Platform, run: Lines, config: Path, tmp_path: Path) -> None:
@@ -145,7 +161,7 @@ def test_secrets_are_not_said(platform: Platform, run: Lines) -> None:
     ("change", "reason"),
     [
         (("memory = 640", "memry = 640"), "limits.calibrate.memry"),
-        (("[endpoints]", "[endpoint]"), "endpoints: Field required"),
+        (("[endpoints.", "[endpoint."), "endpoints: Field required"),
         (("[token]", "[token"), "actions.toml: "),
     ],
 )

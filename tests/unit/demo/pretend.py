@@ -16,6 +16,7 @@ from unittest import mock
 from xdc_testbed import endpoints
 from xdc_testbed.calibration.failures import CalibrationError
 from xdc_testbed.calibration.pipeline import calibrate_file
+from xdc_testbed.clients.dcache import FileInfo
 from xdc_testbed.clients.digests import Content, adler32
 from xdc_testbed.clients.errors import NotFound
 from xdc_testbed.clients.multistatus import Entry
@@ -92,10 +93,13 @@ class Storage:
 @dataclass
 class PretendTestbed:
     """Runs the pipeline for each raw file when it is written. lose: raw files whose events get lost;
-    spoil: corrected files that arrive at the remote site with another byte."""
+    spoil: corrected files that arrive at the remote site with another byte; tape: whether the origin has one;
+    stay: raw files that the storage says to be on disk in the end."""
 
     lose: set[str] = field(default_factory=set)
     spoil: set[str] = field(default_factory=set)
+    tape: bool = False
+    stay: set[str] = field(default_factory=set)
     records: list[tuple[str, bytes]] = field(default_factory=list)
     pending: list[tuple[str, float]] = field(default_factory=list)
 
@@ -123,6 +127,8 @@ class PretendTestbed:
         self._ship(target)
         for shipped in (target, target + MANIFEST):
             self._end(shipped, "transfer", closed, closed + 0.011)
+        for action in ("catalogue", *(["qos"] if self.tape else [])):
+            self._end(target + MANIFEST, action, closed, closed + 0.012, endpoint="remote-storage")
 
     def _ship(self, target: str) -> None:
         for name in (target, target + MANIFEST):
@@ -143,8 +149,17 @@ class PretendTestbed:
             origin.files[target] = out.read_bytes()
         origin.files[target + MANIFEST] = manifest.to_json().encode()
 
-    def _end(self, path: str, action: str, closed: float, started: float, reason: str | None = None) -> None:
-        data = StorageData(endpoint="desy-storage", size=1, closed_at=closed)
+    def _end(
+        self,
+        path: str,
+        action: str,
+        closed: float,
+        started: float,
+        reason: str | None = None,
+        *,
+        endpoint: str = "desy-storage",
+    ) -> None:
+        data = StorageData(endpoint=endpoint, size=1, closed_at=closed)
         event = StorageEvent.make(EventType.WRITTEN, path, data, testbed="demo", session=str(closed))
         item = WorkItem.make(event, f"{action}-rule", f"/_/xdc/{action}", {}, created_at=closed)
         now = time.time()
@@ -152,7 +167,7 @@ class PretendTestbed:
             id=item.id,
             event_id=event.id,
             subject=path,
-            endpoint="desy-storage",
+            endpoint=endpoint,
             rule=item.rule,
             action=item.action,
             status="failed" if reason else "ok",
@@ -172,6 +187,27 @@ class PretendTestbed:
         self.records += [(EVENTS, event.to_json()), (RESULTS, result.to_json())]
         if reason:
             self.records.append((DEAD_LETTERS, DeadLetter.of(item, result).to_json()))
+
+
+@dataclass
+class Frontend:
+    """The part of dCache's frontend that the demonstration uses."""
+
+    testbed: PretendTestbed
+
+    def __enter__(self) -> Frontend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def stat(self, path: str, *, qos: bool) -> FileInfo:
+        assert qos
+        size = len(self.testbed.storages["desy-storage"].files[path])
+        found = ("disk", "ONLINE") if path in self.testbed.stay else ("tape", "ONLINE_AND_NEARLINE")
+        return FileInfo(path, "0" * 36, False, size, 1.0, 1.0, {}, found[1], found[0])
 
 
 class PretendTail:
@@ -226,7 +262,11 @@ PLAN = RunPlan(
 def tell(folder: Path, testbed: PretendTestbed, report: Report = silent, **changes: object) -> Told:
     """Run the demonstration in a folder; the story and the folder for the judge."""
     settings = story.Settings(**settings_for(folder, **changes))
-    settings.endpoints.write_text(endpoints.dump([*ENDPOINTS, FUNCTIONS]))
+    origin, *others = ENDPOINTS
+    if testbed.tape:
+        urls = {**origin.urls, "frontend": "https://desy-storage.xdc.test:3880"}
+        origin = origin.model_copy(update={"product": "dcache", "kind": "emulator", "urls": urls})
+    settings.endpoints.write_text(endpoints.dump([origin, *others, FUNCTIONS]))
 
     def client(endpoint: Endpoint, credentials: Path) -> Storage:
         return testbed.storages[endpoint.id]
@@ -234,6 +274,7 @@ def tell(folder: Path, testbed: PretendTestbed, report: Report = silent, **chang
     with (
         mock.patch.dict(story.PLANS, {"tiny": lambda: PLAN}),
         mock.patch.object(places, "client", client),
+        mock.patch.object(places, "frontend", return_value=Frontend(testbed)),
         mock.patch.object(story, "KafkaAccess"),
         mock.patch.object(story, "Tail", return_value=PretendTail(testbed)),
     ):

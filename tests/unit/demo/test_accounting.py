@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, MANIFEST, RESULTS, Ledger, corrected_path
+from xdc_testbed.demo.accounting import DEAD_LETTERS, EVENTS, MANIFEST, RESULTS, Ledger, Way, corrected_path
 from xdc_testbed.events.model import DeadLetter, EventType, Result, StorageData, StorageEvent, Times, WorkItem
 
 RAW = "/data/raw/r0007/RAW-R0007-JNGFR01-S00000.h5"
@@ -35,23 +35,43 @@ def result(work: WorkItem, reason: str | None = None, *, at: float = 12.0, said:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    return Ledger([RAW], "desy-storage", shipped=True)
+    return Ledger([RAW], Way("desy-storage", "remote-storage", archived=True))
 
 
 def test_the_corrected_file_lies_where_the_action_puts_it() -> None:
     assert corrected_path(RAW) == CORR
 
 
-def test_a_file_is_settled_when_it_is_corrected_and_transferred_with_its_manifest(ledger: Ledger) -> None:
-    for path, action in ((RAW, "calibrate"), (CORR, "transfer"), (CORR + MANIFEST, "transfer")):
+def test_a_file_is_settled_when_every_action_on_its_way_has_ended(ledger: Ledger) -> None:
+    for path, action, endpoint in (
+        (RAW, "calibrate", "desy-storage"),
+        (CORR, "transfer", "desy-storage"),
+        (CORR + MANIFEST, "transfer", "desy-storage"),
+        (CORR + MANIFEST, "qos", "remote-storage"),
+        (CORR + MANIFEST, "catalogue", "remote-storage"),
+    ):
         assert not ledger.settled
-        ledger.take(RESULTS, result(item(path, action)).to_json())
+        ledger.take(RESULTS, result(item(path, action, endpoint)).to_json())
     assert ledger.settled
     assert ledger.missing() == []
+    assert ledger.accounts[RAW].said == "corrected and transferred and recorded and archived"
+
+
+def test_where_nothing_is_archived_the_record_is_the_end() -> None:
+    ledger = Ledger([RAW], Way("desy-storage", "remote-storage"))
+    for path, action, endpoint in (
+        (RAW, "calibrate", "desy-storage"),
+        (CORR, "transfer", "desy-storage"),
+        (CORR + MANIFEST, "transfer", "desy-storage"),
+        (CORR + MANIFEST, "catalogue", "remote-storage"),
+    ):
+        assert not ledger.settled
+        ledger.take(RESULTS, result(item(path, action, endpoint)).to_json())
+    assert ledger.settled
 
 
 def test_without_a_second_site_the_calibration_settles_it() -> None:
-    ledger = Ledger([RAW], "desy-storage", shipped=False)
+    ledger = Ledger([RAW], Way("desy-storage"))
     ledger.take(RESULTS, result(item(RAW, "calibrate")).to_json())
     assert ledger.settled
 
@@ -61,7 +81,7 @@ def test_a_dead_letter_settles_it_with_the_reason(ledger: Ledger) -> None:
     ledger.take(DEAD_LETTERS, DeadLetter.of(work, result(work, "input is truncated")).to_json())
     assert ledger.settled
     assert ledger.accounts[RAW].said == "failed: input is truncated"
-    assert ledger.accounts[RAW].calibrate is not None
+    assert ledger.accounts[RAW].work("calibrate") is not None
 
 
 def test_a_failure_without_a_dead_letter_is_not_accounted_for(ledger: Ledger) -> None:
@@ -93,7 +113,7 @@ def test_the_first_success_counts_and_not_its_repetition(ledger: Ledger) -> None
     work = item(RAW, "calibrate")
     ledger.take(RESULTS, result(work, at=12.0).to_json())
     ledger.take(RESULTS, result(work, at=99.0, said="already-done").to_json())
-    account = ledger.accounts[RAW].calibrate
+    account = ledger.accounts[RAW].work("calibrate")
     assert account is not None
     assert (account.ended, account.outcome) == (12.0, "done")
 
@@ -102,7 +122,7 @@ def test_a_success_after_a_failure_counts(ledger: Ledger) -> None:
     work = item(RAW, "calibrate")
     ledger.take(RESULTS, result(work, "service gone").to_json())
     ledger.take(RESULTS, result(work).to_json())
-    account = ledger.accounts[RAW].calibrate
+    account = ledger.accounts[RAW].work("calibrate")
     assert account is not None
     assert account.status == "ok"
 

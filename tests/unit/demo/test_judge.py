@@ -90,7 +90,7 @@ def test_a_corrected_file_that_is_cut_off_does_not_hide_the_other_checks(folder:
     with corrected(folder).open("r+b") as file:
         file.truncate(1000)
     verdict = judge(folder)
-    assert len(verdict.checks) == 10
+    assert len(verdict.checks) == 11
     assert not verdict.ok
 
 

@@ -12,6 +12,7 @@ from xdc_testbed.demo import __main__ as program
 from xdc_testbed.demo import places
 from xdc_testbed.demo.detector_data import RunManifest
 from xdc_testbed.demo.facts import Story
+from xdc_testbed.demo.judge import judge
 from xdc_testbed.demo.story import Step, next_run
 from xdc_testbed.errors import WrongUsage
 
@@ -59,6 +60,22 @@ def test_other_bytes_at_the_remote_site_are_found(tmp_path: Path) -> None:
     spoiled = "/data/proc/r0001/CORR-R0001-AGIPD00-S00000.h5"
     story, _ = tell(tmp_path, PretendTestbed(spoil={spoiled}))
     assert story.unexpected == ["RAW-R0001-AGIPD00-S00000.h5: other bytes at remote-storage"]
+
+
+def test_raw_data_is_looked_for_on_tape(tmp_path: Path) -> None:
+    story, out = tell(tmp_path, PretendTestbed(tape=True))
+    corrected = [file for file in story.files if file.corrected]
+    assert story.unexpected == []
+    assert [file.tape is not None and file.tape.safe for file in corrected] == [True] * 4
+    assert {file.said for file in corrected} == {"corrected and transferred and recorded and archived"}
+    (check,) = [check for check in judge(out).checks if "on tape" in check.title]
+    assert (check.ok, check.said) == (True, "4 raw files changed from disk to tape, each with a copy there")
+
+
+def test_raw_data_that_stayed_on_disk_is_found(tmp_path: Path) -> None:
+    stayed = "/data/raw/r0001/RAW-R0001-AGIPD00-S00000.h5"
+    story, _ = tell(tmp_path, PretendTestbed(tape=True, stay={stayed}))
+    assert story.unexpected[0] == "RAW-R0001-AGIPD00-S00000.h5: missing: raw file is disk, ONLINE: not on tape"
 
 
 def test_a_file_that_is_no_result_is_left_over(tmp_path: Path) -> None:
