@@ -10,26 +10,23 @@ acknowledged them: a restart goes on from there, and what is produced twice has 
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-from confluent_kafka import KafkaError, Message, Producer
-from pydantic import BaseModel, ConfigDict
 
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import service
 from xdc_testbed.events.journal import Journal, Line, Place
-from xdc_testbed.events.kafka import EVENTS, BrokerUnavailable, KafkaSection, Login, is_fatal, read_config
+from xdc_testbed.events.kafka import read_config
 from xdc_testbed.events.metrics import Counters, serve
 from xdc_testbed.events.model import EventType, StorageData, StorageEvent
+from xdc_testbed.events.sources.facts import TEMPORARY
+from xdc_testbed.events.sources.outlet import Outlet, PlaceFile, SourceFile, SourceTable
 
 log = logging.getLogger(__name__)
 
@@ -43,28 +40,22 @@ _NOTICE = re.compile(
     r'(?:,"size":"(?P<size>\d*)")?'
     r'(?:,"at":(?P<at>\d+\.\d+))?\}'
 )
-_TEMPORARY = re.compile(r"\.part-[^/]*$")
 _UNINTERESTING = frozenset({"create", "mkdir", "rmdir", "trunc", "chmod", "openr", "openw", "closer", "fwrite"})
 _KEPT_SIZES = 10_000
 _STORE_INTERVAL = 0.2
 
 
-class SourceSection(Login):
+class JournalTable(SourceTable):
     """The `[source]` table. journal: file to follow; state_file: where the acknowledged place is kept."""
 
-    testbed: str
-    endpoint: str
     journal: Path
     state_file: Path
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(SourceFile):
     """The file given with --config."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kafka: KafkaSection
-    source: SourceSection
+    source: JournalTable
 
 
 class NotANotice(ValueError):
@@ -151,7 +142,7 @@ class Translator:
         size: int | None = None,
         old_path: str | None = None,
     ) -> StorageEvent | None:
-        if _TEMPORARY.search(path):
+        if TEMPORARY.search(path):
             return None
         user = notice.tid.partition(".")[0]
         data = StorageData(
@@ -166,34 +157,6 @@ class Translator:
         return StorageEvent.make(kind, path, data, testbed=self._testbed, session=session)
 
 
-class PlaceFile:
-    """The acknowledged place on disk: replaced as a whole, so that a crash leaves the old or the new one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def load(self) -> Place:
-        """The stored place, or the beginning. Raises WrongUsage when the file holds something else."""
-        try:
-            return Place(**json.loads(self._path.read_text()))
-        except FileNotFoundError:
-            return Place()
-        except (ValueError, TypeError) as error:
-            raise WrongUsage(
-                f"state file {self._path}: {error}",
-                remedy="remove it: the journal is then read from its beginning",
-            ) from None
-
-    def store(self, place: Place) -> None:
-        """Keep a place."""
-        fresh = self._path.with_name(self._path.name + ".new")
-        with fresh.open("w") as file:
-            json.dump(asdict(place), file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-
-
 class _Sent:
     """One journal line on its way: where to go on after it, and whether the broker has it."""
 
@@ -202,6 +165,10 @@ class _Sent:
     def __init__(self, resume: Place, *, done: bool) -> None:
         self.resume = resume
         self.done = done
+
+    def end(self) -> None:
+        """The broker has it."""
+        self.done = True
 
 
 class Source:
@@ -213,32 +180,28 @@ class Source:
         self._stop = stop
         self._translator = Translator(section.testbed, section.endpoint)
         self._places = PlaceFile(section.state_file)
-        self._acknowledged = self._places.load()
+        self._acknowledged = self._places.load(Place())
         self._journal_path = section.journal
         self._sent: deque[_Sent] = deque()
-        self._failure: str | None = None
-        connection = config.kafka.as_user(section.user, section.password_file)
-        self._producer = Producer({**connection.producer(), "error_cb": self._on_error, "logger": log})
+        self._outlet = Outlet(config.kafka, section, counters, stop)
 
     def run(self) -> None:
         """Follow until stopped. Raises BrokerUnavailable when the producer can no longer keep its
         promises.
         """
-        threading.Thread(target=self._serve_callbacks, name="delivery", daemon=True).start()
         stored_at = time.monotonic()
         with Journal(self._journal_path, self._acknowledged) as journal:
             self._counters.state = "running"
             log.info("following %s from %s", self._journal_path, self._acknowledged)
-            while not self._stop.is_set() and self._failure is None:
+            while not self._stop.is_set() and not self._outlet.failed:
                 for line in journal.lines(timeout=_STORE_INTERVAL if self._sent else 1.0):
                     self._send(line)
                 if time.monotonic() - stored_at >= _STORE_INTERVAL:
                     self._store()
                     stored_at = time.monotonic()
-            self._producer.flush(5)
+            self._outlet.close()
             self._store()
-        if self._failure is not None:
-            raise BrokerUnavailable(self._failure, remedy="the next start goes on from the last acknowledged line")
+        self._outlet.check()
 
     def _send(self, line: Line) -> None:
         seen = time.time()
@@ -246,31 +209,13 @@ class Source:
         try:
             event = self._translator.translate(Notice.parse(line.text), line.start, seen=seen)
         except NotANotice as error:
-            log.warning("journal at %d: %s", line.start.position, error)
             self._counters.add("garbage")
-            event = None
-        sent = _Sent(line.resume, done=event is None)
-        self._sent.append(sent)
+            self._sent.append(sent := _Sent(line.resume, done=False))
+            self._outlet.bury(line.text, f"XRootD journal at {line.start.position}: {error}", sent.end)
+            return
+        self._sent.append(sent := _Sent(line.resume, done=event is None))
         if event is not None:
-            self._produce(event, sent)
-
-    def _produce(self, event: StorageEvent, sent: _Sent) -> None:
-        def acknowledged(error: KafkaError | None, _: Message) -> None:
-            if error is None:
-                sent.done = True
-                self._counters.add("acknowledged")
-            else:
-                self._failure = f"storage event could not be delivered: {error}"
-
-        payload, key = event.to_json(), event.key.encode()
-        while not self._stop.is_set():
-            try:
-                self._producer.produce(EVENTS, payload, key, on_delivery=acknowledged)
-            except BufferError:  # the broker is away and the queue is full: the journal keeps the rest
-                self._stop.wait(0.05)
-            else:
-                self._counters.add("produced")
-                return
+            self._outlet.send(event, sent.end)
 
     def _store(self) -> None:
         """Keep the place before the first line that the broker has not acknowledged."""
@@ -280,15 +225,6 @@ class Source:
         if place != self._acknowledged:
             self._places.store(place)
             self._acknowledged = place
-
-    def _serve_callbacks(self) -> None:
-        while not self._stop.is_set():
-            self._producer.poll(0.5)
-
-    def _on_error(self, error: KafkaError) -> None:
-        log.warning("broker: %s", error)
-        if is_fatal(error):
-            self._failure = f"producer gave up: {error}"
 
 
 def _start(path: Path) -> int:

@@ -1,0 +1,24 @@
+"""Records of a running dCache (captures) and such as a dCache might send, for the tests of the sources."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+CAPTURES = Path(__file__).parents[1] / "captures"
+PNFSID = "0000B52AA437EF2245769BA1ED28B556BCBF"
+
+
+def captured(name: str, path: str = "ab") -> list[bytes]:
+    """The records of captures/kafka/<name>.jsonl, in their order. path: publishing paths, `a`, `b` or both."""
+    lines = [json.loads(line) for line in (CAPTURES / "kafka" / f"{name}.jsonl").read_text().splitlines()]
+    return [line["value"].encode() for line in lines if line["topic"][-1] in path]
+
+
+def upload(path: str = "/data/a.h5", *, pnfsid: str = PNFSID, without: str = "", **changes: Any) -> bytes:
+    """The pool's record of an upload as captured, with other values."""
+    told = json.loads(next(each for each in captured("webdav-http-upload") if b'"msgType":"transfer"' in each))
+    told |= {"billingPath": path, "transferPath": path, "pnfsid": pnfsid, **changes}
+    told.pop(without, None)
+    return json.dumps(told).encode()
