@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +160,9 @@ class Site(Server):
         (home / "etc").mkdir()
         secret = secrets.ensure(home / "secrets.yml", [site])["macaroon"][site]
         (home / "etc" / "macaroon.secret").write_text(secret)
+        program = home / "etc" / "xdc-xrootd-journal"  # the server's user may not be able to read the checkout
+        shutil.copy(ROOT / "roles/xrootd/files/xdc_xrootd_journal.py", program)
+        program.chmod(0o755)
         super().__init__(
             home,
             authority,
@@ -169,7 +173,7 @@ class Site(Server):
                     {"name": "tester", "subjects": ["/DC=test/DC=xdc/CN=tester"], "rights": ["/ a"]},
                     {"name": "xcache", "subjects": [f"/DC=test/DC=xdc/CN={HOST}"], "rights": ["/data rl", "/pub rl"]},
                 ],
-                "_xrootd_journal_program": ROOT / "roles/xrootd/files/xdc_xrootd_journal.py",
+                "_xrootd_journal_program": program,
                 "xrootd_journal": journal,
             },
         )
