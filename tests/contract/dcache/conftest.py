@@ -5,7 +5,8 @@ pytest tests/contract/dcache --dcache https://host:2881 --dcache-frontend https:
 
 Credentials of a real one come from the environment, never from the command line: DCACHE_USER and DCACHE_PASSWORD
 (who owns --dcache-directory), DCACHE_OTHER_USER and DCACHE_OTHER_PASSWORD (another user), DCACHE_CERTIFICATE and
-DCACHE_KEY (PEM files), DCACHE_TOKEN (a bearer token of the first user: storage.read and storage.modify of the directory).
+DCACHE_KEY (PEM files), DCACHE_TOKEN (a bearer token of the first user: storage.read and storage.modify of the
+directory).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The dCache emulator as a process of its own, with an authority, users and a token issuer, for tests that speak its
 protocols.
 
-Users: tester:secret (uid 1000), other:secret2 (uid 1001), admin (uid 0, role admin by `admin#admin`) as in the captures.
-Directories: /data and /public of tester, /tape of tester with a tape behind it, /other of root and closed to others.
+Users: tester:secret (uid 1000), other:secret2 (uid 1001), admin (uid 0, role admin by `admin#admin`) as in the
+captures. Directories: /data and /public of tester, /tape of tester with a tape behind it, /other of root and closed
+to others.
 """
 
 from __future__ import annotations

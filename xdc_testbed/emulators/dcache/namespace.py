@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,11 @@ _FILE = "test:default@osm"
 
 
 class Namespace:
-    """The names below one root folder. changes: who is told."""
+    """The names below one root folder. changes: who is told; removed: called with every file whose bytes have gone."""
 
     def __init__(self, config: Config) -> None:
         self.changes = Changes()
+        self.removed: list[Callable[[Entry], None]] = []
         self._root = config.root
         self._pools = config.pools
         for pool in self._pools:
@@ -89,6 +90,19 @@ class Namespace:
             ).fetchall()
         return [entry_of(row) for row in rows]
 
+    def line(self, path: str) -> list[Entry]:
+        """The entries from the root down to a path, ending with the last one that exists."""
+        path = clean(path)
+        parts = [part for part in path.split("/") if part]
+        paths = ["/", *("/" + "/".join(parts[: depth + 1]) for depth in range(len(parts)))]
+        marks = ", ".join("?" * len(paths))
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT * FROM entry WHERE path IN ({marks}) ORDER BY length(path)",  # noqa: S608  question marks
+                paths,
+            ).fetchall()
+        return [entry_of(row) for row in rows]
+
     def mkdir(self, path: str, *, uid: int, gid: int, mode: int = 0o755) -> Entry:
         """Make a directory. Raises AlreadyExists, NotFound for the parent, NotADirectory."""
         made = self._insert(path, is_dir=True, uid=uid, gid=gid, mode=mode)
@@ -119,7 +133,8 @@ class Namespace:
             self._database.execute("DELETE FROM entry WHERE pnfsid = ?", (pnfsid,))
             self._unlink(pnfsid)
         if found is not None:
-            self.tell(entry_of(found), "IN_CLOSE_WRITE", "IN_DELETE_SELF", "IN_DELETE")
+            self.tell(entry_of(found), "IN_CLOSE_WRITE")
+            self._gone(entry_of(found))
 
     def remove(self, path: str, *, recursive: bool = False) -> list[Entry]:
         """Remove a file or directory, and give back what was removed, innermost first. Raises NotFound, NotEmpty."""
@@ -142,7 +157,7 @@ class Namespace:
                 if not entry.is_dir:
                     self._unlink(entry.pnfsid)
         for entry in gone:
-            self.tell(entry, "IN_DELETE_SELF", "IN_DELETE")
+            self._gone(entry)
         return gone
 
     def rename(self, source: str, target: str, *, overwrite: bool = False) -> Entry:
@@ -179,7 +194,7 @@ class Namespace:
                 self._unlink(replaced.pnfsid)
             new = self.by_id(old.pnfsid)
         if replaced is not None:
-            self.tell(replaced, "IN_DELETE_SELF", "IN_DELETE")
+            self._gone(replaced)
         cookie = secrets.token_urlsafe(6)
         self.changes.tell(Change("IN_MOVED_FROM", old.pnfsid, old.path, old.is_dir, cookie))
         self.changes.tell(Change("IN_MOVED_TO", new.pnfsid, new.path, new.is_dir, cookie))
@@ -240,6 +255,12 @@ class Namespace:
         """Close the database; nothing may be called afterwards."""
         with self._lock:
             self._database.close()
+
+    def _gone(self, entry: Entry) -> None:
+        self.tell(entry, "IN_DELETE_SELF", "IN_DELETE")
+        if not entry.is_dir:
+            for listener in self.removed:
+                listener(entry)
 
     def _start(self, config: Config) -> None:
         now = time.time()

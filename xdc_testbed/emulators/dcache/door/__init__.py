@@ -1,0 +1,1 @@
+"""The WebDAV door: names, permissions, redirects to the pool, listings, third-party copy and macaroon requests."""

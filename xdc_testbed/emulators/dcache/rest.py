@@ -1,0 +1,104 @@
+"""The frontend and the storage classes inside the process, and the wait for the signal that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import signal
+import socket
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from . import tls
+from .billing import Billing
+from .config import Config
+from .door.door import Stager
+from .identity import Identity
+from .namespace import Namespace
+
+_GRACE = 3
+
+
+class Protocol(HttpToolsProtocol):
+    """Puts the client's certificate (DER, None without one) into the scope as `client_certificate`."""
+
+    def on_message_begin(self) -> None:
+        """Called by httptools."""
+        super().on_message_begin()
+        session = self.transport.get_extra_info("ssl_object")
+        self.scope["client_certificate"] = None if session is None else session.getpeercert(True)  # type: ignore[typeddict-unknown-key]
+
+
+class Rest:
+    """The REST interface. port: where it listens, None when it does not."""
+
+    def __init__(self, config: Config, namespace: Namespace, identity: Identity, billing: Billing) -> None:
+        self._config = config
+        self._socket: socket.socket | None = None
+        self._app: Any = None
+        self._frontend: Any = None
+        self._transitions: Any = None
+        self.stager: Stager | None = None
+        if importlib.util.find_spec(".transitions", __package__):
+            module = importlib.import_module(".transitions", __package__)
+            self._transitions = module.Transitions(config, namespace, billing)
+            self.stager = self._transitions.stage_and_wait
+        if self._transitions is not None:
+            self._frontend = importlib.import_module(".frontend", __package__)
+            self._app = self._frontend.build(config, namespace, identity, self._transitions)
+
+    @property
+    def port(self) -> int | None:
+        """Where it listens."""
+        return None if self._socket is None else int(self._socket.getsockname()[1])
+
+    def listen(self) -> None:
+        """Take the port. Raises OSError."""
+        if self._config.frontend.port is not None and self._app is not None:
+            self._socket = socket.create_server((self._config.listen, self._config.frontend.port), backlog=512)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        asyncio.run(self._serve())
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        if self._transitions is not None:
+            self._transitions.close()
+
+    async def _serve(self) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if self._socket is None:
+            await stop.wait()
+            return
+        server = uvicorn.Server(self._settings())
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        task = asyncio.create_task(server._serve([self._socket]))
+        await asyncio.wait({task, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        self._frontend.shutdown(self._app)
+        server.should_exit = True
+        await task
+
+    def _settings(self) -> uvicorn.Config:
+        settings = uvicorn.Config(
+            self._app,
+            http=Protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=120,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        settings.load()
+        settings.ssl = tls.server_context(self._config, client_certificates=True)
+        return settings
