@@ -25,7 +25,7 @@ def logs(
     """Show the last lines of a service's journal on every node that runs it."""
     bed = testbed(name, state_dir)
     known = groups()
-    single = {"event-source", *(unit for group in known.values() for unit in group.units)}
+    single = {unit for group in known.values() for unit in (*group.units, *group.sources)}
     units = known[service].units if service in known else (service,) if service in single else ()
     nodes = [
         n for n in bed.nodes() if (node is None or n.name == node) and (service not in known or service in n.groups)

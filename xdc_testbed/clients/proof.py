@@ -28,10 +28,10 @@ from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.clients.xroot import Xroot
 from xdc_testbed.errors import VerifyFailed, XdcError
 
-_SIZE = 300_000  # bytes of the file that is written
+SIZE = 300_000  # bytes of the file that is written
 
 
-class _Question(BaseModel):
+class Question(BaseModel):
     """What every proof is told. client_*: a client of the issuer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,22 +46,24 @@ class _Question(BaseModel):
         return TokenSource(self.issuer, self.client_id, self.client_secret, self.ca_file, scope)
 
 
-class IssuerQuestion(_Question):
+class IssuerQuestion(Question):
     """scope: one that the client may have."""
 
     scope: str
 
 
-class StorageQuestion(_Question):
-    """https, root: where the storage answers; folder: where the client may write."""
+class StorageQuestion(Question):
+    """https, root: where the storage answers, None for a storage without root://; folder: where the client may
+    write.
+    """
 
     https: str
-    root: str
+    root: str | None = None
     folder: str
     ca_directory: Path
 
 
-class CacheQuestion(_Question):
+class CacheQuestion(Question):
     """https: the cache; origin: https of the storage behind it; folder: where the client may write at the origin."""
 
     https: str
@@ -98,46 +100,47 @@ def prove_issuer(question: IssuerQuestion, steps: Steps) -> None:
     with steps.step("its claims are right"):
         wanted = {"iss": question.issuer, "aud": ANY_AUDIENCE, "scope": question.scope, "wlcg.ver": "1.0"}
         found = {name: claims.get(name) for name in wanted}
-        _agree("claims", found, wanted)
+        agree("claims", found, wanted)
     with steps.step("a wrong secret gets none"):
-        _refused(lambda: _stranger(question).token(), TokenRefused, "a token for a wrong secret")
+        refused(lambda: _stranger(question).token(), TokenRefused, "a token for a wrong secret")
     with steps.step("a scope beyond the client's gets none"):
-        _refused(lambda: source.fetch("storage.modify:/etc"), TokenRefused, "a token for any scope")
+        refused(lambda: source.fetch("storage.modify:/etc"), TokenRefused, "a token for any scope")
 
 
 def prove_storage(question: StorageQuestion, steps: Steps) -> None:
     """A file is written, compared, renamed and removed with a token; without one it is not to be had."""
     source = question.source(f"storage.read:{question.folder} storage.modify:{question.folder}")
-    data, path, final = os.urandom(_SIZE), *_names(question.folder)
+    data, path, final = os.urandom(SIZE), *names(question.folder)
     with (
         WebDav(question.https, ca_file=question.ca_file, token=source.token) as storage,
         WebDav(question.https, ca_file=question.ca_file) as stranger,
     ):
-        root = Xroot(question.root, ca_directory=question.ca_directory, token=source.token, timeout=30.0)
         try:
             with steps.step("PUT over https with a token"):
                 storage.put(path, data)
             with steps.step("checksum and size agree"):
                 stat = storage.head(path)
-                _agree("size and adler32", (stat.size, stat.checksums.get("adler32")), (_SIZE, digests.adler32(data)))
+                agree("size and adler32", (stat.size, stat.checksums.get("adler32")), (SIZE, digests.adler32(data)))
             with steps.step("GET without a credential is denied"):
-                _refused(lambda: stranger.get(path), StorageDenied, "a private file")
+                refused(lambda: stranger.get(path), StorageDenied, "a private file")
             with steps.step("MOVE to another name"):
                 storage.move(path, final)
             with steps.step("GET gives the same bytes"):
-                _agree("bytes over https", storage.get(final) == data, True)
-            with steps.step("root with a token gives the same bytes"):
-                _agree("bytes over root", root.get(final) == data, True)
+                agree("bytes over https", storage.get(final) == data, True)
+            if question.root is not None:
+                root = Xroot(question.root, ca_directory=question.ca_directory, token=source.token, timeout=30.0)
+                with steps.step("root with a token gives the same bytes"):
+                    agree("bytes over root", root.get(final) == data, True)
         finally:
-            _remove(storage, path, final)
+            remove(storage, path, final)
         with steps.step("what is removed is gone"):
-            _agree("a removed file is there", storage.exists(final), False)
+            agree("a removed file is there", storage.exists(final), False)
 
 
 def prove_cache(question: CacheQuestion, steps: Steps) -> None:
     """A file of the origin is read twice through the cache; the second time the origin no longer has it."""
     source = question.source(f"storage.read:{question.folder} storage.modify:{question.folder}")
-    data, path, _ = os.urandom(_SIZE), *_names(question.folder)
+    data, path, _ = os.urandom(SIZE), *names(question.folder)
     with (
         WebDav(question.origin, ca_file=question.ca_file, token=source.token) as origin,
         WebDav(question.https, ca_file=question.ca_file, token=source.token) as cache,
@@ -147,14 +150,14 @@ def prove_cache(question: CacheQuestion, steps: Steps) -> None:
             with steps.step("PUT to the origin"):
                 origin.put(path, data)
             with steps.step("GET through the cache gives the same bytes"):
-                _agree("bytes", cache.get(path) == data, True)
+                agree("bytes", cache.get(path) == data, True)
         finally:
-            _remove(origin, path)
+            remove(origin, path)
         with steps.step("GET of what only the cache still has"):
-            _agree("the removed file is at the origin", origin.exists(path), False)
-            _agree("bytes", cache.get(path) == data, True)
+            agree("the removed file is at the origin", origin.exists(path), False)
+            agree("bytes", cache.get(path) == data, True)
         with steps.step("GET without a credential is denied, cached or not"):
-            _refused(lambda: stranger.get(path), StorageDenied, "a private file")
+            refused(lambda: stranger.get(path), StorageDenied, "a private file")
 
 
 def answer(text: str) -> dict[str, Any]:
@@ -168,6 +171,10 @@ def answer(text: str) -> dict[str, Any]:
                 prove_storage(TypeAdapter(StorageQuestion).validate_json(text), steps)
             case "cache":
                 prove_cache(TypeAdapter(CacheQuestion).validate_json(text), steps)
+            case "dcache":
+                from xdc_testbed.clients import dcache_proof
+
+                dcache_proof.prove(TypeAdapter(dcache_proof.DcacheQuestion).validate_json(text), steps)
             case what:
                 raise VerifyFailed(f"nobody can prove {what!r}")
     except (XdcError, httpx2.HTTPError, OSError) as error:
@@ -175,22 +182,24 @@ def answer(text: str) -> dict[str, Any]:
     return {"ok": True, "steps": steps.done}
 
 
-def _names(folder: str) -> tuple[str, str]:
+def names(folder: str) -> tuple[str, str]:
     """A temporary name (`.part-`, which event sources pass over) and a final one, used by nobody else."""
     stem = f"{folder.rstrip('/')}/.verify-{secrets.token_hex(8)}"
     return f"{stem}.part-1", stem
 
 
-def _stranger(question: _Question) -> TokenSource:
+def _stranger(question: Question) -> TokenSource:
     return question.model_copy(update={"client_secret": "wrong"}).source("")
 
 
-def _agree(what: str, found: object, wanted: object) -> None:
+def agree(what: str, found: object, wanted: object) -> None:
+    """Raise VerifyFailed unless both are the same."""
     if found != wanted:
         raise VerifyFailed(f"{what}: {found!r} instead of {wanted!r}")
 
 
-def _refused(attempt: Callable[[], object], error: type[XdcError], what: str) -> None:
+def refused(attempt: Callable[[], object], error: type[XdcError], what: str) -> None:
+    """Raise VerifyFailed unless the attempt ends in this error."""
     try:
         attempt()
     except error:
@@ -198,7 +207,7 @@ def _refused(attempt: Callable[[], object], error: type[XdcError], what: str) ->
     raise VerifyFailed(f"{what} was given")
 
 
-def _remove(storage: WebDav, *paths: str) -> None:
+def remove(storage: WebDav, *paths: str) -> None:
     """Remove what may be there; that it is gone is a step of its own."""
     for path in paths:
         with suppress(XdcError):

@@ -34,6 +34,7 @@ class Group(_Strict):
 
     purpose: str
     units: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     always: bool = False
     kind: Literal["real", "emulator"] | None = None
     product: str | None = None

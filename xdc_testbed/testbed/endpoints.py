@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from xdc_testbed import __version__
 from xdc_testbed.drivers.base import Node
-from xdc_testbed.endpoints import Credentials, Endpoint, Kind
+from xdc_testbed.endpoints import STORAGES, Credentials, Endpoint, Kind
 from xdc_testbed.testbed.description import groups, versions
 
 _STORAGE_CAPABILITIES = (
@@ -25,14 +26,46 @@ _STORAGE_CAPABILITIES = (
     "root-tpc",
 )
 _CACHE_CAPABILITIES = ("get", "range", "checksum", "token", "x509", "root")
-_VERSIONS = {"xrootd": "5.5.3", "xcache": "5.5.3"}
+_DCACHE_CAPABILITIES = (
+    "put",
+    "get",
+    "range",
+    "checksum",
+    "delete",
+    "move",
+    "token",
+    "x509",
+    "macaroon",
+    "public",
+    "tpc",
+    "events",
+    "qos",
+)
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """What a product of storage offers. ports: by protocol; version: of the product, or that the emulator copies."""
+
+    version: str
+    ports: Mapping[str, int]
+    capabilities: tuple[str, ...]
+
+
+_XROOTD_PORTS = {"https": 8443, "root": 1094}
+_STORAGE = {
+    "xrootd": _Storage("5.5.3", _XROOTD_PORTS, _STORAGE_CAPABILITIES),
+    "xcache": _Storage("5.5.3", _XROOTD_PORTS, _CACHE_CAPABILITIES),
+    "dcache": _Storage("11.2.5", {"https": 2880, "frontend": 3880}, _DCACHE_CAPABILITIES),
+}
+_SCHEMES = {"frontend": "https"}
 
 
 def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
     """One endpoint per service and node, in the order of the nodes. Credentials are paths on the client node."""
     issuer = next((n for n in nodes if "token_issuer" in n.groups), None)
     credentials = _credentials(issuer)
-    origins = [n for n in nodes if "xrootd" in n.groups]
+    origins = [n for n in nodes if STORAGES & set(n.groups)]
     known, numbers = groups(), versions()
     found: list[Endpoint] = []
     for node in nodes:
@@ -41,18 +74,21 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
             if described.product is None:
                 continue
             kind: Kind = described.kind or "real"
-            if group in ("xrootd", "xcache"):
+            if (storage := _STORAGE.get(group)) is not None:
                 origin = next((n.name for n in origins if n.site != node.site), None) if group == "xcache" else None
                 found.append(
                     Endpoint(
                         id=node.name,
                         site=node.site,
                         product=group,
-                        version=_VERSIONS[group],
+                        version=storage.version,
                         kind=kind,
-                        urls={"https": f"https://{node.fqdn}:8443", "root": f"root://{node.fqdn}:1094"},
+                        urls={
+                            protocol: f"{_SCHEMES.get(protocol, protocol)}://{node.fqdn}:{port}"
+                            for protocol, port in storage.ports.items()
+                        },
                         credentials=credentials,
-                        capabilities=_STORAGE_CAPABILITIES if group == "xrootd" else _CACHE_CAPABILITIES,
+                        capabilities=storage.capabilities,
                         origin=origin,
                     )
                 )

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xdc_testbed.drivers.base import Node
+from xdc_testbed.endpoints import storages
+from xdc_testbed.testbed import endpoints
 from xdc_testbed.testbed.description import Description, groups, service_variables
 from xdc_testbed.testbed.state import write_private
 
@@ -66,6 +68,10 @@ def render(
         "testbed_nodes": [
             {"name": n.name, "fqdn": n.fqdn, "site": n.site, "address": n.address, "groups": list(n.groups)}
             for n in nodes
+        ],
+        "testbed_storages": [
+            {"name": e.id, "site": e.site, "product": e.product, "urls": dict(e.urls)}
+            for e in storages(endpoints.of_testbed(nodes))
         ],
         "testbed_pip_environment": {key: os.environ[key] for key in _PIP_SETTINGS if key in os.environ},
         **extra,

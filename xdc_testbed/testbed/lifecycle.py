@@ -128,8 +128,8 @@ class Testbed:
     def _units_of(self, node: Node) -> dict[str, str]:
         known = groups()
         units = [unit for group in node.groups for unit in known[group].units]
-        if "xrootd" in node.groups and any("kafka" in other.groups for other in self.nodes()):
-            units.append("event-source")
+        if any("kafka" in other.groups for other in self.nodes()):
+            units += [unit for group in node.groups for unit in known[group].sources]
         try:
             words = ssh.execute(
                 node,

@@ -61,7 +61,7 @@ def client(testbed: Testbed) -> Node:
 def interop(testbed: Testbed, folder: Path, *, cases: Sequence[str], report: Reporter) -> Summary:
     """Run the interoperability suite; reports land in `folder`. Raises XdcError when there is no run."""
     node = client(testbed)
-    storage = [e for e in testbed.endpoints() if e.product in ("xrootd", "xcache")]
+    storage = [e for e in testbed.endpoints() if e.product in endpoints.STORAGES | endpoints.CACHES]
     ssh.put_file(node, testbed.known_hosts, ENDPOINTS, endpoints.dump(testbed.endpoints()).encode())
     remote = f"/var/tmp/xdc-{folder.name}"  # noqa: S108 - on the node, made by root
     summary = Summary()
@@ -211,7 +211,7 @@ def _last_words(folder: Path) -> str:
 def event_probe(testbed: Testbed, *, count: int, burst: bool, deadline: float) -> dict[str, Any]:
     """Write small files to the first storage and time what follows. Returns the probe's summary, latencies in ms."""
     question = _broker_question(testbed, "client")
-    storage = next((e for e in testbed.endpoints() if e.product == "xrootd"), None)
+    storage = next(iter(endpoints.storages(testbed.endpoints())), None)
     if storage is None or storage.credentials.issuer is None:
         raise WrongUsage(
             "the probe needs a storage and a token issuer", remedy="give nodes the groups 'xrootd' and 'token_issuer'"

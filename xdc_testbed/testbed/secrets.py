@@ -13,8 +13,8 @@ import yaml
 from xdc_testbed.processes import run
 from xdc_testbed.testbed.state import write_private
 
-TOKEN_CLIENTS = ("demo", "actions", "interop", "cache", "events")
-KAFKA_USERS = ("broker", "controller", "admin", "event-source", "router", "dispatcher", "client")
+TOKEN_CLIENTS = ("demo", "actions", "interop", "cache", "events", "qos")
+KAFKA_USERS = ("broker", "controller", "admin", "event-source", "dcache", "router", "dispatcher", "client")
 
 
 def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
