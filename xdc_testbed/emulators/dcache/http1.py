@@ -145,6 +145,21 @@ class Connection:
                     raise ConnectionLost("in the body of a request")
                 self._feed(data)
 
+    def gone(self) -> bool:
+        """Whether the client has closed; called when the socket can be read, and takes what there is to read."""
+        try:
+            self.socket.settimeout(0.1)
+            data = self.socket.recv(_READ)
+        except (TimeoutError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        finally:
+            self.socket.settimeout(_STALLED)
+        if data:
+            self._feed(data)
+        return not data
+
     def send(self, data: bytes) -> None:
         """Send all of data. Raises ConnectionLost."""
         try:

@@ -86,7 +86,7 @@ class Macaroons:
         moment = datetime.datetime.fromtimestamp(before, datetime.UTC)
         made.add_first_party_caveat(f"iid:{_random_name()}")
         made.add_first_party_caveat(f"id:{subject.uid};{','.join(map(str, subject.gids))};{subject.username}")
-        made.add_first_party_caveat(f"before:{moment:%Y-%m-%dT%H:%M:%S.%f}Z")
+        made.add_first_party_caveat(f"before:{moment:%Y-%m-%dT%H:%M:%S.%f}{secrets.randbelow(1000):03d}Z")
         if path != "/":
             made.add_first_party_caveat(f"path:{path}")
         for caveat in wanted:
