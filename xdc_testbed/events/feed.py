@@ -77,6 +77,11 @@ class Feed:
         starts = [TopicPartition(self._topic, p.partition, self._ask_ends(p)[1]) for p in self._places(None)]
         self._consumer.assign(starts)
 
+    def from_oldest(self) -> None:
+        """Begin at the oldest record that is kept: it and all later ones are seen by `next`."""
+        starts = [TopicPartition(self._topic, p.partition, self._ask_ends(p)[0]) for p in self._places(None)]
+        self._consumer.assign(starts)
+
     def next(self, timeout: float) -> Entry | None:
         """The next record, or None after timeout seconds."""
         return self._poll(timeout)

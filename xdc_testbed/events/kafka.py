@@ -17,6 +17,9 @@ EVENTS = "storage-events"
 INVOCATIONS = "invocations"
 RESULTS = "activation-results"
 DEAD_LETTERS = "dead-letter"
+RUN_ARRIVALS = "run-arrivals"  # what the router tells itself about runs, keyed by run
+RUN_TIMERS = "run-timers"  # compacted: which runs want to be woken, and when
+RUN_EVENTS = "run-events"  # StorageEvents of the type run-complete
 
 Config = TypeVar("Config", bound=BaseModel)
 

@@ -4,15 +4,23 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper ends of the buckets of durations, seconds."""
 
 
 class Counters:
-    """Named numbers that only grow, and a word for the state. Safe between threads for one writer per
-    name.
+    """Named numbers that only grow, levels, durations, and a word for the state. Safe between threads for one
+    writer per name.
+
+    A name may carry labels: `counters.add("matches", rule="calibrate-raw")`.
     """
 
     def __init__(self, service: str) -> None:
@@ -20,25 +28,37 @@ class Counters:
         self.state = "starting"
         self._started = time.time()
         self._values: dict[str, int] = {}
+        self._notes: dict[str, str] = {}
+        self._durations: dict[str, _Durations] = {}
 
-    def add(self, name: str, amount: int = 1) -> None:
+    def add(self, name: str, amount: int = 1, **labels: str) -> None:
         """Count."""
-        self._values[name] = self._values.get(name, 0) + amount
+        key = _labelled(name, labels) if labels else name
+        self._values[key] = self._values.get(key, 0) + amount
 
     def set(self, name: str, value: int) -> None:
         """Set a level, for example how much is outstanding."""
         self._values[name] = value
 
-    def get(self, name: str) -> int:
+    def note(self, name: str, text: str) -> None:
+        """Say something that is no number, for example which rules are followed."""
+        self._notes[name] = text
+
+    def observe(self, name: str, seconds: float) -> None:
+        """Count a duration into its bucket."""
+        self._durations.setdefault(name, _Durations()).take(seconds)
+
+    def get(self, name: str, **labels: str) -> int:
         """The present value, 0 if never counted."""
-        return self._values.get(name, 0)
+        return self._values.get(_labelled(name, labels), 0)
 
     def health(self) -> dict[str, object]:
-        """State, uptime in seconds, and all values."""
+        """State, uptime in seconds, notes, and all values."""
         return {
             "service": self.service,
             "state": self.state,
             "uptime": round(time.time() - self._started, 3),
+            **self._notes,
             **dict(sorted(self._values.copy().items())),
         }
 
@@ -46,7 +66,41 @@ class Counters:
         """All values in the Prometheus text format."""
         prefix = f"xdc_{self.service.replace('-', '_')}"
         lines = [f"{prefix}_{name} {value}" for name, value in sorted(self._values.copy().items())]
-        return "\n".join([f"{prefix}_up {int(self.state == 'running')}", *lines, ""])
+        notes = [f"{prefix}_info{_labels({name: text})} 1" for name, text in sorted(self._notes.copy().items())]
+        durations = [
+            line for name, each in sorted(self._durations.copy().items()) for line in each.lines(f"{prefix}_{name}")
+        ]
+        return "\n".join([f"{prefix}_up {int(self.state == 'running')}", *notes, *lines, *durations, ""])
+
+
+class _Durations:
+    """A histogram as Prometheus counts it: buckets hold what is at most their end."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BUCKETS) + 1)
+        self._sum = 0.0
+
+    def take(self, seconds: float) -> None:
+        self._counts[bisect.bisect_left(BUCKETS, seconds)] += 1
+        self._sum += seconds
+
+    def lines(self, name: str) -> Iterator[str]:
+        ends = [*(f"{end:g}" for end in BUCKETS), "+Inf"]
+        totals = list(itertools.accumulate(self._counts))
+        yield from (f'{name}_bucket{{le="{end}"}} {total}' for end, total in zip(ends, totals, strict=True))
+        yield f"{name}_sum {self._sum:.6f}"
+        yield f"{name}_count {totals[-1]}"
+
+
+def _labelled(name: str, labels: Mapping[str, str]) -> str:
+    return f"{name}{_labels(labels)}" if labels else name
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    quoted = {
+        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, value in labels.items()
+    }
+    return "{" + ",".join(f'{key}="{value}"' for key, value in sorted(quoted.items())) + "}"
 
 
 def serve(counters: Counters, address: str | None) -> None:

@@ -27,11 +27,13 @@ class EventType(StrEnum):
     MOVED = "org.xdc.storage.file.moved.v1"
     STAGED = "org.xdc.storage.file.staged.v1"
     QOS_CHANGED = "org.xdc.storage.file.qos-changed.v1"
+    RUN_COMPLETE = "org.xdc.storage.run.complete.v1"
 
     @property
     def word(self) -> str:
-        """The short word used in rules: `written`, `moved`, ..."""
-        return self.value.split(".")[-2]
+        """The short word used in rules: `written`, `moved`, ..., `run-complete`."""
+        subject, word = self.value.split(".")[-3:-1]
+        return word if subject == "file" else f"{subject}-{word}"
 
     @classmethod
     def from_word(cls, word: str) -> EventType:
@@ -50,12 +52,30 @@ class _Record(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
+class RunData(_Record):
+    """What is known of a run that is complete.
+
+    table: the `[[run]]` of the rules that says when it is; by: what made it complete; files: distinct ones that
+    have arrived; modules: their names, the first 256; sequences: how many distinct ones; revision: 1, and one more
+    each time something arrives after completeness; late: paths that led to this revision, the first 20.
+    """
+
+    table: str
+    run: str
+    by: Literal["count", "manifest", "quiet"]
+    files: int
+    modules: tuple[str, ...] = ()
+    sequences: int = 0
+    revision: int
+    late: tuple[str, ...] = ()
+
+
 class StorageData(_Record):
     """The `data` of a StorageEvent.
 
-    size: bytes; closed_at: epoch seconds at which the storage's notification was seen; old_path: of a moved
-    file; checksums: algorithm name to lower-case hexadecimal; raw: what the product said, without
-    credentials.
+    size: bytes, of a run those of its files; closed_at: epoch seconds at which the storage's notification was seen;
+    old_path: of a moved file; checksums: algorithm name to lower-case hexadecimal; run: of a complete run, whose
+    folder is the event's subject; raw: what the product said, without credentials.
     """
 
     endpoint: str
@@ -65,6 +85,7 @@ class StorageData(_Record):
     storage_id: str | None = None
     closed_at: float
     old_path: str | None = None
+    run: RunData | None = None
     raw: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -87,10 +108,15 @@ class StorageEvent(_Record):
     @classmethod
     def make(cls, kind: EventType, path: str, data: StorageData, *, testbed: str, session: str) -> StorageEvent:
         """A StorageEvent with its deterministic id; session: what tells this fact from an equal later one."""
+        return cls.of_source(kind, path, data, source=f"xdc://{testbed}/{data.endpoint}", session=session)
+
+    @classmethod
+    def of_source(cls, kind: EventType, path: str, data: StorageData, *, source: str, session: str) -> StorageEvent:
+        """The same, of a source that is known already."""
         return cls(
             id=event_id(data.endpoint, kind, path, data.storage_id, session),
             type=kind,
-            source=f"xdc://{testbed}/{data.endpoint}",
+            source=source,
             subject=path,
             time=datetime.fromtimestamp(data.closed_at, UTC),
             data=data,
@@ -103,7 +129,10 @@ class StorageEvent(_Record):
 
 
 class WorkItem(_Record):
-    """One action to run because of one event. retries: how often a person took it out of the dead letters."""
+    """One action to run because of one event.
+
+    rules: version of the rules that asked for it; retries: how often a person took it out of the dead letters.
+    """
 
     id: str
     event: StorageEvent
@@ -111,11 +140,19 @@ class WorkItem(_Record):
     action: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     created_at: float
+    rules: str | None = None
     retries: int = 0
 
     @classmethod
     def make(
-        cls, event: StorageEvent, rule: str, action: str, parameters: dict[str, Any], *, created_at: float
+        cls,
+        event: StorageEvent,
+        rule: str,
+        action: str,
+        parameters: dict[str, Any],
+        *,
+        created_at: float,
+        rules: str | None = None,
     ) -> WorkItem:
         """A work item with its deterministic id; created_at: epoch seconds."""
         return cls(
@@ -125,6 +162,7 @@ class WorkItem(_Record):
             action=action,
             parameters=parameters,
             created_at=created_at,
+            rules=rules,
         )
 
     @property

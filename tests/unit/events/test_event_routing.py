@@ -28,7 +28,7 @@ class State(dict[Any, Any]):
 
 
 def routing() -> Routing:
-    return Routing(RULES, Counters("event-router"), timedelta(days=1))
+    return Routing(lambda: RULES, Counters("event-router"), timedelta(days=1))
 
 
 def test_an_event_becomes_a_work_item_keyed_by_file(written: StorageEvent) -> None:

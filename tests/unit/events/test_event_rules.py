@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdc_testbed.errors import WrongUsage
+from xdc_testbed.events.globs import glob_to_regex
 from xdc_testbed.events.model import EventType, StorageData, StorageEvent
-from xdc_testbed.events.rules import Match, glob_to_regex, parse
+from xdc_testbed.events.rules import Match, parse
 
 RULES = """
 [[rule]]
