@@ -2,8 +2,8 @@
 millisecond.
 
 Knows files and inotify; knows nothing of what the lines mean. A half line waits for its end. A file that
-became shorter (truncated) or another file under the same name (rotated) begins a new generation at position
-0.
+became shorter (truncated) begins a new generation at position 0. A file that was rotated away (`journal.1`, the
+older `journal.2`, ...) is read to its end, then the next younger one, also when that happened while nobody read.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ctypes.util
 import os
 import select
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,31 +77,37 @@ class Journal:
             yield from self._available()
 
     def _available(self) -> Iterator[Line]:
-        if not self._opened():
+        if self._file is None and not self._open(self._start()):
             return
-        while chunk := self._read():
-            yield from self._split(chunk)
-        if self._replaced():
-            yield from self._available()
+        while True:
+            younger = self._younger()  # asked first: what came into this file before it was rotated is read below
+            while chunk := self._read():
+                yield from self._split(chunk)
+            if younger is None or not self._open(younger):
+                return
 
-    def _opened(self) -> bool:
-        """Open the file if there is one, at the known place or, when it is another or shorter file, at its
-        beginning.
-        """
-        if self._file is not None:
-            return True
+    def _start(self) -> Path:
+        """The file of the known place; the oldest one when that is gone or there was none."""
+        files = self._files()
+        known = [path for path, inode in files if inode == self._place.inode]
+        return known[0] if known else files[0][0] if files else self._path
+
+    def _open(self, path: Path) -> bool:
+        """Open a file at the known place or, when it is another one, at its beginning; False when it is not there."""
         try:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        found = os.fstat(self._file)
+        if self._file is not None:
+            os.close(self._file)
+        self._file = opened
         self._rest = b""
-        if found.st_ino != self._place.inode:
-            self._place = Place(found.st_ino, self._place.generation, 0)
+        if (inode := os.fstat(opened).st_ino) != self._place.inode:
+            self._place = Place(inode, self._place.generation, 0)
         return True
 
     def _read(self) -> bytes:
-        assert self._file is not None  # noqa: S101 - _opened() came first
+        assert self._file is not None  # noqa: S101 - _open() came first
         at = self._place.position + len(self._rest)
         if os.fstat(self._file).st_size < at:
             self._place = Place(self._place.inode, self._place.generation + 1, 0)
@@ -121,18 +128,30 @@ class Journal:
     def _at(self, position: int) -> Place:
         return Place(self._place.inode, self._place.generation, position)
 
-    def _replaced(self) -> bool:
-        """Whether another file has taken the name; the old one was read to its end and is let go."""
-        assert self._file is not None  # noqa: S101 - _opened() came first
+    def _younger(self) -> Path | None:
+        """The file that came after the open one; None while that has the name itself."""
         try:
-            now = self._path.stat().st_ino
+            if self._path.stat().st_ino == self._place.inode:
+                return None
         except FileNotFoundError:
-            return False
-        if now == self._place.inode:
-            return False
-        os.close(self._file)
-        self._file = None
-        return self._opened()
+            return None
+        files = self._files()
+        inodes = [inode for _, inode in files]
+        after = inodes.index(self._place.inode) + 1 if self._place.inode in inodes else 0
+        return files[after][0] if after < len(files) else None
+
+    def _files(self) -> list[tuple[Path, int]]:
+        """The file and those that were rotated away, with their inodes, the oldest first."""
+        numbered = [
+            (int(path.suffix[1:]), path)
+            for path in self._path.parent.glob(f"{self._path.name}.*")
+            if path.suffix[1:].isdigit()
+        ]
+        found = []
+        for path in [*(path for _, path in sorted(numbered, reverse=True)), self._path]:
+            with suppress(FileNotFoundError):
+                found.append((path, path.stat().st_ino))
+        return found
 
 
 class _Watch:

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from storage_rig import ROOT
+from storage_rig import ROOT, until
+
+from xdc_testbed.events.journal import Journal
 
 PROGRAM = ROOT / "roles/xrootd/files/xdc_xrootd_journal.py"
 
@@ -45,6 +47,28 @@ def test_a_rename_becomes_json(tmp_path: Path) -> None:
 def test_a_rename_over_https_has_its_new_name_unquoted(tmp_path: Path) -> None:
     first, second = journal(tmp_path, b"u mv /a /data/b%20c%C3%A9\n", b"u mv /a /data/100% sure\n")
     assert (first["lfn2"], second["lfn2"]) == ("/data/b cé", "/data/100% sure")
+
+
+def test_a_full_file_is_set_aside_and_no_line_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with subprocess.Popen([sys.executable, PROGRAM, path, "200"], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        for number in range(60):
+            process.stdin.write(b'{"ev":"rm","lfn":"/data/%d"}\n' % number)
+            process.stdin.flush()
+            until(lambda number=number: f'/data/{number}"' in _youngest(tmp_path), "the line")
+    kept = sorted(file.name for file in tmp_path.glob("journal*"))
+    assert kept == ["journal", *(f"journal.{number}" for number in range(1, 8))]
+    with Journal(path) as lines:
+        names = [json.loads(line.text)["lfn"] for line in lines.lines(0)]
+    assert names == [f"/data/{number}" for number in range(60 - len(names), 60)]
+    assert len(names) > 7 * 200 // 60
+
+
+def _youngest(folder: Path) -> str:
+    """What is in the two youngest files, in whichever the last line has come to be."""
+    files = [folder / name for name in ("journal", "journal.1")]
+    return "".join(file.read_text() for file in files if file.exists())
 
 
 def test_a_restarted_program_goes_on_at_the_end(tmp_path: Path) -> None:

@@ -105,6 +105,48 @@ def test_a_replaced_file_is_read_to_its_end_and_the_new_one_from_its_beginning(p
         assert texts(list(journal.lines(0))) == [b"b", b"c"]
 
 
+def rotate(path: Path) -> None:
+    """As the program does that keeps the journal."""
+    for number in range(8, 0, -1):
+        older = path.with_name(f"{path.name}.{number}")
+        if older.exists():
+            older.rename(path.with_name(f"{path.name}.{number + 1}"))
+    path.rename(path.with_name(f"{path.name}.1"))
+
+
+def test_what_was_rotated_away_while_nobody_read_is_read_in_order(path: Path) -> None:
+    append(path, b"a\nb\n")
+    with Journal(path) as journal:
+        first, *_ = journal.lines(0)
+    for text in (b"c\n", b"d\n", b"e\n"):
+        rotate(path)
+        append(path, text)
+    with Journal(path, first.resume) as journal:
+        assert texts(list(journal.lines(0))) == [b"b", b"c", b"d", b"e"]
+
+
+def test_a_place_stays_the_same_when_its_file_is_rotated_away(path: Path) -> None:
+    append(path, b"a\nb\n")
+    with Journal(path) as journal:
+        once = list(journal.lines(0))
+    rotate(path)
+    append(path, b"c\n")
+    with Journal(path) as journal:
+        assert list(journal.lines(0))[:2] == once
+
+
+def test_when_the_known_file_is_gone_everything_that_is_left_is_read(path: Path) -> None:
+    append(path, b"a\n")
+    with Journal(path) as journal:
+        (last,) = journal.lines(0)
+    for text in (b"b\n", b"c\n"):
+        rotate(path)
+        append(path, text)
+    path.with_name("journal.2").unlink()
+    with Journal(path, last.resume) as journal:
+        assert texts(list(journal.lines(0))) == [b"b", b"c"]
+
+
 @given(
     st.lists(st.binary(max_size=20).filter(lambda text: b"\n" not in text), max_size=20),
     st.lists(st.integers(0, 300), max_size=6),
