@@ -103,11 +103,14 @@ class EventChannels:
         """Watch it no more."""
         self._dcache.send("DELETE", subscription)
 
-    def subscriptions(self, channel: str) -> dict[str, str]:
-        """What is watched: subscription to absolute path."""
+    def watched(self, channel: str) -> list[str]:
+        """The subscriptions of a channel to folders and files."""
         told = self._dcache.call("GET", f"{channel}/subscriptions")
-        watched = [_path(str(url)) for url in told if "/subscriptions/inotify/" in str(url)]
-        return {each: "/" + str(self._dcache.call("GET", each).get("path", "")).strip("/") for each in watched}
+        return [_path(str(url)) for url in told if "/subscriptions/inotify/" in str(url)]
+
+    def target(self, subscription: str) -> str:
+        """What a subscription watches: an absolute path."""
+        return "/" + str(self._dcache.call("GET", subscription).get("path", "")).strip("/")
 
     @contextmanager
     def stream(self, channel: str, last: int | None, *, silence: float) -> Iterator[Iterator[Notice]]:
