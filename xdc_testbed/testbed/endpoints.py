@@ -75,7 +75,7 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
                 continue
             kind: Kind = described.kind or "real"
             if (storage := _STORAGE.get(group)) is not None:
-                origin = next((n.name for n in origins if n.site != node.site), None) if group == "xcache" else None
+                behind = next((n for n in origins if n.site != node.site), None) if group == "xcache" else None
                 found.append(
                     Endpoint(
                         id=node.name,
@@ -88,8 +88,8 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
                             for protocol, port in storage.ports.items()
                         },
                         credentials=credentials,
-                        capabilities=storage.capabilities,
-                        origin=origin,
+                        capabilities=_cached(storage, behind) if behind else storage.capabilities,
+                        origin=behind.name if behind else None,
                     )
                 )
             else:
@@ -104,6 +104,12 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
                     )
                 )
     return found
+
+
+def _cached(cache: _Storage, origin: Node) -> tuple[str, ...]:
+    """What a cache offers in front of this origin: XRootD cannot ask for checksums over https."""
+    by_root = any("root" in _STORAGE[group].ports for group in origin.groups if group in _STORAGE)
+    return tuple(word for word in cache.capabilities if by_root or word != "checksum")
 
 
 def _credentials(issuer: Node | None) -> Credentials:

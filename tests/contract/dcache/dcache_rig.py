@@ -207,6 +207,7 @@ def _users(home: Path) -> list[dict[str, Any]]:
     known = {
         "tester": {"uid": 1000, "gid": 1000, "roles": ["qos-user", "qos-group"], "dns": ["/DC=test/DC=xdc/CN=tester"]},
         "other": {"uid": 1001, "gid": 1001},
+        "cache": {"uid": 1002, "gid": 1000, "dns": [f"/DC=test/DC=xdc/CN={HOST}"]},
         "admin": {"uid": 0, "gid": 0, "roles": ["admin"]},
     }
     users = []
@@ -216,6 +217,8 @@ def _users(home: Path) -> list[dict[str, Any]]:
             file.write_text(USERS[name])
             file.chmod(0o600)
             users.append({"name": name, **entry, "password_file": str(file)})
+        elif name not in USERS:
+            users.append({"name": name, **entry})
         else:
             users.append({"name": name, **entry, "password_hash": hash_password(USERS[name])})
     return users

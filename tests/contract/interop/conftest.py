@@ -45,7 +45,7 @@ def servers(authority: Authority, issuer: TokenIssuer) -> Iterator[dict[str, Ser
         folder("interop-cache") as cache_home,
         running(Site(desy_home, authority, issuer, "DESY")) as desy,
         running(Site(remote_home, authority, issuer, "REMOTE")) as remote,
-        running(Cache(cache_home, authority, issuer, desy)) as cache,
+        running(Cache(cache_home, authority, issuer, desy.origin)) as cache,
     ):
         yield {"desy-storage": desy, "remote-storage": remote, "remote-cache": cache}
 

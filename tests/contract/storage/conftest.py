@@ -38,7 +38,7 @@ def other_site(authority: Authority, issuer: TokenIssuer) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def cache(authority: Authority, issuer: TokenIssuer, site: Site) -> Iterator[Cache]:
-    with folder("cache") as home, running(Cache(home, authority, issuer, site)) as server:
+    with folder("cache") as home, running(Cache(home, authority, issuer, site.origin)) as server:
         yield server
 
 

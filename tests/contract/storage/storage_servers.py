@@ -178,6 +178,11 @@ class Site(Server):
             },
         )
 
+    @property
+    def origin(self) -> str:
+        """How a cache in front of it names it."""
+        return f"{HOST}:{self.root_port}"
+
     def stored(self, path: str) -> Path:
         """Where a file of the site lies on this machine."""
         return self.home / "store" / path.lstrip("/")
@@ -194,18 +199,18 @@ class Site(Server):
 
 
 class Cache(Server):
-    """An XRootD cache in front of a site."""
+    """An XRootD cache in front of a site. origin: as the configuration names it, host:port or an https URL."""
 
     role = "xcache"
 
-    def __init__(self, home: Path, authority: Authority, issuer: TokenIssuer, origin: Site) -> None:
+    def __init__(self, home: Path, authority: Authority, issuer: TokenIssuer, origin: str) -> None:
         super().__init__(
             home,
             authority,
             issuer,
             "CACHE",
             {
-                "_xcache_origin": f"{HOST}:{origin.root_port}",
+                "_xcache_origin": origin,
                 "xcache_users": [
                     {"name": "tester", "subjects": ["/DC=test/DC=xdc/CN=tester"], "rights": ["/data rl", "/pub rl"]},
                 ],

@@ -88,7 +88,7 @@ def test_the_cache_serves_on_when_the_origin_is_away(authority: Authority, issue
         folder("origin") as origin_home,
         folder("cache") as cache_home,
         running(Site(origin_home, authority, issuer, "ORIGIN")) as origin,
-        running(Cache(cache_home, authority, issuer, origin)) as cache,
+        running(Cache(cache_home, authority, issuer, origin.origin)) as cache,
     ):
         with origin.webdav(token=token) as client:
             client.put("/data/seen", DATA)

@@ -22,6 +22,7 @@ from .tokens import BadToken, Issuers
 __all__ = ["Identity", "Limits", "LoginFailed", "Subject", "permits"]
 
 _log = logging.getLogger(__name__)
+_PROXY = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")  # proxyCertInfo
 
 
 class LoginFailed(Exception):
@@ -69,7 +70,13 @@ class Identity:
         if bearer is not None:
             if not secure:
                 raise LoginFailed(401, "not allowed to send bearer token unencrypted", self.challenge)
-            return self._by_bearer(bearer, origin)
+            try:
+                return self._by_bearer(bearer, origin)
+            except LoginFailed:
+                # gPlazma asks every credential, and one that is good is enough: a cache sends its certificate and,
+                # in the query, the word `Bearer` with its client's token, which is no token.
+                if is_macaroon(bearer) or client_certificate is None:
+                    raise
         if scheme.lower() == "basic":
             user, roles = self._by_password(value)
             return _subject(user, origin, "basic", roles=roles)
@@ -78,6 +85,8 @@ class Identity:
             known = self._names.get(_plain_dn(dn))
             if known is not None:
                 return _subject(known, origin, "x509", dn=dn)
+        if bearer is not None:
+            raise LoginFailed(401, "login failed", self.challenge)
         return Subject("", -1, (), origin=origin) if origin else NOBODY
 
     def user(self, name: str) -> User | None:
@@ -137,9 +146,15 @@ class Identity:
 
 
 def certificate_dn(certificate: bytes) -> str:
-    """The subject of a DER certificate as `/C=DE/O=X/CN=name`."""
+    """The subject of a DER certificate as `/C=DE/O=X/CN=name`; of a proxy (RFC 3820) the subject of who made it."""
     parsed = x509.load_der_x509_certificate(certificate)
-    return "".join(f"/{part.rfc4514_string()}" for rdn in parsed.subject.rdns for part in rdn)
+    parts = [f"/{part.rfc4514_string()}" for rdn in parsed.subject.rdns for part in rdn]
+    if any(extension.oid == _PROXY for extension in parsed.extensions):
+        # A proxy's subject is its issuer's and one more name; that of a proxy's proxy has a serial number each.
+        parts.pop()
+        while parts and parts[-1].removeprefix("/CN=").isdigit():
+            parts.pop()
+    return "".join(parts)
 
 
 def _plain_dn(dn: str) -> str:

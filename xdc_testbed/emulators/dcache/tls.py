@@ -20,6 +20,7 @@ def server_context(config: Config, *, client_certificates: bool) -> ssl.SSLConte
         raise WrongUsage(f"certificate {config.certificate} and key {config.key}: {error}") from error
     if client_certificates and (authorities := _authorities(config)):
         context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VERIFY_ALLOW_PROXY_CERTS
         for file in authorities:
             context.load_verify_locations(str(file))
     return context
