@@ -92,7 +92,7 @@ def _assembled(plan: Layout, frames: Mapping[int, npt.NDArray[Any]]) -> npt.NDAr
 
 @dataclass(frozen=True)
 class Bar:
-    """A stretch of one file's way. kind: `upload`, `wait`, `calibrate`, `ship-wait`, `ship`."""
+    """A stretch of one file's way. kind: `upload`, `wait`, `calibrate`, `ship-wait`, `ship`, `tape`."""
 
     kind: str
     x: float
@@ -138,6 +138,9 @@ def _row(file: FileStory, zero: float, scale: float) -> Row:
         started = work.action_started or work.ended
         spans.append(("ship-wait", work.closed, started, "corrected, waiting for transfer"))
         spans.append(("ship", started, work.ended, "transfer to the other site"))
+    if (work := file.archive) is not None:
+        started = work.action_started or work.ended
+        spans.append(("tape", started, work.ended, "raw file from disk to tape"))
     bars = tuple(
         Bar(kind, (begin - zero) * scale, max(0.0, end - begin) * scale, f"{said}: {_duration(end - begin)}")
         for kind, begin, end, said in spans
@@ -152,7 +155,7 @@ def _taken_up(file: FileStory) -> float:
 
 
 def _end(file: FileStory) -> float:
-    works = [work.ended for work in (file.calibrate, file.transfer) if work is not None]
+    works = [work.ended for work in (file.calibrate, file.transfer, file.archive) if work is not None]
     return max([file.uploaded, *works])
 
 

@@ -9,10 +9,12 @@ from xdc_testbed.demo.judge import Verdict
 
 
 def sentences(verdict: Verdict) -> list[str]:
-    """What happened, in five sentences with numbers; four when there is no second site."""
+    """What happened, in sentences with numbers: what concerns a second site or a tape only where there is one."""
     told = [_offered(verdict), _reacted(verdict), _became(verdict)]
     if verdict.story.remote:
         told.append(_shipped(verdict))
+    if verdict.story.archived:
+        told.append(_archived(verdict))
     return [*told, _compared(verdict)]
 
 
@@ -56,6 +58,17 @@ def _shipped(verdict: Verdict) -> str:
     if not copies:
         return f"{said}."
     return f"{said}; the slowest was there, and verified, {duration(max(copies))} after its raw file was closed."
+
+
+def _archived(verdict: Verdict) -> str:
+    story = verdict.story
+    taped = [one for file in story.files if (one := latency.to_tape(file)) is not None]
+    said = (
+        f"Once a product was there and recorded in the catalogue, {story.origin} moved its raw file from disk to tape"
+    )
+    if not taped:
+        return f"{said}: none so far."
+    return f"{said}: {len(taped)} files, the last one {duration(max(taped))} after it was closed."
 
 
 def _compared(verdict: Verdict) -> str:
