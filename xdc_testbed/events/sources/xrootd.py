@@ -13,20 +13,18 @@ from __future__ import annotations
 import logging
 import re
 import sys
-import threading
-import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import service
-from xdc_testbed.events.journal import Journal, Line, Place
+from xdc_testbed.events.journal import Line, Place
 from xdc_testbed.events.kafka import read_config
 from xdc_testbed.events.metrics import Counters, serve
 from xdc_testbed.events.model import EventType, StorageData, StorageEvent
 from xdc_testbed.events.sources.facts import TEMPORARY
-from xdc_testbed.events.sources.outlet import Outlet, PlaceFile, SourceFile, SourceTable
+from xdc_testbed.events.sources.follower import Follower, JournalTable
+from xdc_testbed.events.sources.outlet import Outlet, SourceFile
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +40,6 @@ _NOTICE = re.compile(
 )
 _UNINTERESTING = frozenset({"create", "mkdir", "rmdir", "trunc", "chmod", "openr", "openw", "closer", "fwrite"})
 _KEPT_SIZES = 10_000
-_STORE_INTERVAL = 0.2
-
-
-class JournalTable(SourceTable):
-    """The `[source]` table. journal: file to follow; state_file: where the acknowledged place is kept."""
-
-    journal: Path
-    state_file: Path
 
 
 class SourceConfig(SourceFile):
@@ -157,84 +147,19 @@ class Translator:
         return StorageEvent.make(kind, path, data, testbed=self._testbed, session=session)
 
 
-class _Sent:
-    """One journal line on its way: where to go on after it, and whether the broker has it."""
-
-    __slots__ = ("done", "resume")
-
-    def __init__(self, resume: Place, *, done: bool) -> None:
-        self.resume = resume
-        self.done = done
-
-    def end(self) -> None:
-        """The broker has it."""
-        self.done = True
-
-
-class Source:
-    """The service: journal in, Kafka out, acknowledged place kept."""
-
-    def __init__(self, config: SourceConfig, counters: Counters, stop: threading.Event) -> None:
-        section = config.source
-        self._counters = counters
-        self._stop = stop
-        self._translator = Translator(section.testbed, section.endpoint)
-        self._places = PlaceFile(section.state_file)
-        self._acknowledged = self._places.load(Place())
-        self._journal_path = section.journal
-        self._sent: deque[_Sent] = deque()
-        self._outlet = Outlet(config.kafka, section, counters, stop)
-
-    def run(self) -> None:
-        """Follow until stopped. Raises BrokerUnavailable when the producer can no longer keep its
-        promises.
-        """
-        stored_at = time.monotonic()
-        with Journal(self._journal_path, self._acknowledged) as journal:
-            self._counters.state = "running"
-            log.info("following %s from %s", self._journal_path, self._acknowledged)
-            while not self._stop.is_set() and not self._outlet.failed:
-                for line in journal.lines(timeout=_STORE_INTERVAL if self._sent else 1.0):
-                    self._send(line)
-                if time.monotonic() - stored_at >= _STORE_INTERVAL:
-                    self._store()
-                    stored_at = time.monotonic()
-            self._outlet.close()
-            self._store()
-        self._outlet.check()
-
-    def _send(self, line: Line) -> None:
-        seen = time.time()
-        self._counters.add("lines")
-        try:
-            event = self._translator.translate(Notice.parse(line.text), line.start, seen=seen)
-        except NotANotice as error:
-            self._counters.add("garbage")
-            self._sent.append(sent := _Sent(line.resume, done=False))
-            self._outlet.bury(line.text, f"XRootD journal at {line.start.position}: {error}", sent.end)
-            return
-        self._sent.append(sent := _Sent(line.resume, done=event is None))
-        if event is not None:
-            self._outlet.send(event, sent.end)
-
-    def _store(self) -> None:
-        """Keep the place before the first line that the broker has not acknowledged."""
-        place = self._acknowledged
-        while self._sent and self._sent[0].done:
-            place = self._sent.popleft().resume
-        if place != self._acknowledged:
-            self._places.store(place)
-            self._acknowledged = place
-
-
 def _start(path: Path) -> int:
     config = read_config(path, SourceConfig)
     counters = Counters("event-source")
     stop = service.stop_on_signals()
     serve(counters, config.source.metrics)
-    if not config.source.journal.parent.is_dir():
-        raise WrongUsage(f"no folder {config.source.journal.parent}", remedy="set source.journal to XRootD's journal")
-    Source(config, counters, stop).run()
+    config.source.check()
+    translator = Translator(config.source.testbed, config.source.endpoint)
+
+    def read(line: Line, seen: float) -> StorageEvent | None:
+        return translator.translate(Notice.parse(line.text), line.start, seen=seen)
+
+    outlet = Outlet(config.kafka, config.source, counters, stop)
+    Follower(config.source, "XRootD journal", read, outlet, counters, stop).run()
     return 0
 
 
