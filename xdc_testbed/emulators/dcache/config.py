@@ -118,6 +118,9 @@ class Qos(_Table):
     stage_s: float = Field(default=2.0, ge=0)
     tape: bool = True
     """Whether there is a tape behind the pool."""
+    evict_s: float | None = Field(default=None, ge=0)
+    """How long the disk copy of a file of class tape stays when nothing pins it; None: for ever, as in a product whose
+    pools are not full."""
 
 
 class User(_Table):

@@ -90,6 +90,11 @@ class Namespace:
             ).fetchall()
         return [entry_of(row) for row in rows]
 
+    def subdirectories(self, pnfsid: str) -> int:
+        """How many directories a directory holds."""
+        found = self._row("SELECT count(*) AS n FROM entry WHERE parent = ? AND is_dir = 1", pnfsid)
+        return 0 if found is None else int(found["n"])
+
     def line(self, path: str) -> list[Entry]:
         """The entries from the root down to a path, ending with the last one that exists."""
         path = clean(path)
