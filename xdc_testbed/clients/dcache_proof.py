@@ -57,13 +57,12 @@ def _event(question: DcacheQuestion, steps: Steps, door: WebDav, frontend: Dcach
     channels = EventChannels(frontend)
     with steps.step("a channel for storage events"):
         channel = channels.create("xdc-verify", timeout=30)
-        channels.subscribe(channel, question.folder, [_CLOSED])
     try:
         with (
             steps.step("the close of an upload is announced"),
             channels.stream(channel, None, silence=_SILENCE) as told,
         ):
-            next(told)  # the stream is open once it has said something
+            channels.subscribe(channel, question.folder, [_CLOSED])
             door.put(path, os.urandom(proof.SIZE))
             _await_close(told, path.rpartition("/")[2])
     finally:
