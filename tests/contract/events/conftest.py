@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from dcache_source_rig import Authority, folder
 from event_rig import Broker, Dispatch, Results, Router
 from platform_stub import Platform
 
@@ -55,3 +56,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     broker.stop()
     platform.stop()
     assert statuses == {"router": 0, "dispatcher": 0}
+
+
+@pytest.fixture(scope="session")
+def authority() -> Iterator[Authority]:
+    """The authority of the storages' certificates."""
+    with folder("pki") as home:
+        yield Authority.make(home)

@@ -34,6 +34,7 @@ from xdc_testbed.testbed.secrets import KAFKA_USERS
 
 JAVA = "/usr/bin/java"
 ROLE = content.root() / "roles" / "kafka"
+BILLING = "billing"
 Value = TypeVar("Value")
 
 
@@ -170,6 +171,7 @@ class Broker:
         variables = {
             **defaults,
             "kafka_version": "loopback",
+            "dcache_billing_topic": BILLING,
             "kafka_internal_port": self._internal,
             "kafka_external_port": self._external,
             "kafka_controller_port": self._controller,

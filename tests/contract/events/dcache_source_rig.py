@@ -1,0 +1,193 @@
+"""A dCache that tells a broker of its files, and the sources that watch it as processes beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from event_rig import BILLING, Broker, Process, until
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "dcache"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "storage"))
+
+from dcache_rig import DcacheEmulator, DcacheUnderTest, emulated
+from storage_rig import Authority as Authority
+from storage_rig import folder as folder
+
+from xdc_testbed.clients.dcache import Credential, Dcache
+from xdc_testbed.clients.webdav import WebDav
+from xdc_testbed.events.feed import Feed
+from xdc_testbed.events.kafka import DEAD_LETTERS, EVENTS
+from xdc_testbed.events.model import DeadLetter, StorageEvent
+
+ENDPOINT = "dcache-storage"
+
+
+@contextmanager
+def storage(broker: Broker, authority: Authority, *, both_paths: bool = True) -> Iterator[DcacheUnderTest]:
+    """A dCache whose doors, pools and billing cell all tell the broker, in one topic."""
+    kafka = {
+        "bootstrap": broker.kafka.bootstrap,
+        "authority": str(broker.kafka.ca_file),
+        "username": "dcache",
+        "password_file": str(broker.password_file("dcache")),
+        "billing": {"enable": True, "topic": BILLING},
+        "doors": {"enable": both_paths, "topic": BILLING},
+    }
+    with emulated(authority, tables={"kafka": kafka}) as dcache:
+        yield dcache
+
+
+def emulator(dcache: DcacheUnderTest) -> DcacheEmulator:
+    """The process behind it."""
+    assert dcache.emulator is not None
+    return dcache.emulator
+
+
+def door(dcache: DcacheUnderTest) -> WebDav:
+    """Its WebDAV door, as tester with a certificate."""
+    return WebDav(dcache.webdav, ca_file=dcache.ca, cert=dcache.certificates["tester"])
+
+
+def frontend(dcache: DcacheUnderTest) -> Dcache:
+    """Its REST interface, as tester."""
+    return Dcache(dcache.frontend, ca_file=dcache.ca, credential=Credential(basic=("tester", "secret")))
+
+
+class DcacheSource:
+    """One source as a process. module: `dcache_kafka`, `dcache_sse` or `reconcile`; settings: of its `[source]`."""
+
+    def __init__(
+        self,
+        module: str,
+        broker: Broker,
+        dcache: DcacheUnderTest,
+        home: Path,
+        settings: str = "",
+        *,
+        more: str = "",
+        patience: float = 5,
+    ) -> None:
+        self._args: list[str | Path] = [sys.executable, "-m", f"xdc_testbed.events.sources.{module}", "--config"]
+        self._module = module
+        self.home = home / module
+        self.home.mkdir()
+        self.log = self.home / "log"
+        self.config = self.home / "source.toml"
+        secret = self.home / "basic"
+        secret.touch(0o600)
+        secret.write_text("tester:secret")
+        self.config.write_text(
+            f"""
+[kafka]
+bootstrap = "{broker.kafka.bootstrap}"
+ca_file = "{broker.kafka.ca_file}"
+[source]
+user = "event-source"
+password_file = "{broker.password_file("event-source")}"
+testbed = "loopback"
+endpoint = "{ENDPOINT}"
+{settings}
+[frontend]
+url = "{dcache.frontend}"
+ca_file = "{dcache.ca}"
+basic_file = "{secret}"
+patience = {patience}
+{more}
+"""
+        )
+        self.process = self.start()
+
+    def start(self) -> Process:
+        """Run it."""
+        self.process = Process(self._module, [*self._args, self.config], self.log)
+        return self.process
+
+    def wait_for(self, words: str) -> None:
+        """Wait until its log has these words."""
+        until(lambda: self.log.exists() and words in self.log.read_text(errors="replace"), f"{words!r} in {self.log}")
+
+    def logged(self) -> str:
+        """What it has logged."""
+        return self.log.read_text(errors="replace")
+
+
+def kafka_source(broker: Broker, dcache: DcacheUnderTest, home: Path, name: str) -> DcacheSource:
+    """The source of billing records, in a group of its own."""
+    settings = f'topic = "{BILLING}"\ngroup = "event-source-{name}"\ninstance = "event-source-{name}"'
+    return DcacheSource("dcache_kafka", broker, dcache, home, settings)
+
+
+def sse_source(
+    broker: Broker, dcache: DcacheUnderTest, home: Path, *folders: str, billing: bool = False, existing: bool = False
+) -> DcacheSource:
+    """The source of the frontend's storage events, watching."""
+    settings = (
+        f'folders = {_toml(folders)}\nstate_file = "{home}/sse.sqlite"\nsettle = 0.1\n'
+        f"announce_existing = {str(existing).lower()}"
+    )
+    more = f'[billing]\ntopic = "{BILLING}"\n' if billing else ""
+    source = DcacheSource("dcache_sse", broker, dcache, home, settings, more=more)
+    source.wait_for("watching")
+    return source
+
+
+def reconciler(broker: Broker, dcache: DcacheUnderTest, home: Path, *folders: str) -> DcacheSource:
+    """The listing, often and with little grace."""
+    settings = (
+        f'folders = {_toml(folders)}\nstate_file = "{home}/names.sqlite"\nevery = 0.2\ngrace = 0.5\n'
+        "announce_existing = true"
+    )
+    return DcacheSource("reconcile", broker, dcache, home, settings, more=f'[billing]\ntopic = "{BILLING}"\n')
+
+
+def _toml(words: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
+
+
+class Events:
+    """The events and dead letters from now on, read on as they come."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._feeds = {topic: Feed(broker.connection("client"), topic) for topic in (EVENTS, DEAD_LETTERS)}
+        for feed in self._feeds.values():
+            feed.from_now()
+        self.all: list[StorageEvent] = []
+        self.dead: list[DeadLetter] = []
+
+    def update(self, seconds: float = 0) -> None:
+        """Read what is there, waiting so long for the first."""
+        entry = self._feeds[EVENTS].next(seconds)
+        while entry is not None:
+            self.all.append(StorageEvent.model_validate_json(entry.value))
+            entry = self._feeds[EVENTS].next(0)
+        while (entry := self._feeds[DEAD_LETTERS].next(0)) is not None:
+            self.dead.append(DeadLetter.model_validate_json(entry.value))
+
+    def below(self, folder: str) -> list[StorageEvent]:
+        """Those of files below a folder."""
+        return [each for each in self.all if each.subject.startswith(folder)]
+
+    def wait(self, folder: str, count: int, seconds: float = 30) -> list[StorageEvent]:
+        """Those of files below a folder, as soon as there are so many different ones."""
+
+        def enough() -> list[StorageEvent] | None:
+            self.update(0.05)
+            found = self.below(folder)
+            return found if len({each.id for each in found}) >= count else None
+
+        return until(enough, f"{count} events below {folder}", seconds)
+
+    def quiet(self, seconds: float) -> None:
+        """Read on until nothing has come for so long."""
+        count = -1
+        while count != len(self.all):
+            count = len(self.all)
+            self.update(seconds)
+
+    def close(self) -> None:
+        """Read no more."""
+        for feed in self._feeds.values():
+            feed.__exit__(None, None, None)
