@@ -16,8 +16,9 @@ from ..config import Config
 from ..identity import Identity
 from ..namespace import Namespace
 from ..transitions import Transitions
-from . import events, names, qos, user
+from . import events, names, qos, requests, tape, user
 from .answers import Problem, problem
+from .bulk import Requests
 from .context import Context
 from .entrance import Entrance
 
@@ -28,18 +29,22 @@ _API = "/api/v1"
 def build(config: Config, namespace: Namespace, identity: Identity, transitions: Transitions) -> Starlette:
     """The application; its lifespan must be run, and `shutdown` be called before its server stops."""
     context = Context(config, namespace, identity, transitions)
+    bulk = Requests(context)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         context.watches.start()
         yield
         context.watches.stop()
+        bulk.close()
 
     app = Starlette(
         routes=[
             *events.routes(_API),
             *user.routes(_API),
             *qos.routes(_API),
+            *requests.routes(_API),
+            *tape.routes(_API),
             *names.routes(_API),
         ],
         middleware=[Middleware(Entrance, context=context)],
@@ -47,6 +52,7 @@ def build(config: Config, namespace: Namespace, identity: Identity, transitions:
         lifespan=lifespan,
     )
     app.state.context = context
+    app.state.bulk = bulk
     return app
 
 

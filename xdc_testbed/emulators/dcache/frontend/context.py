@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -16,6 +17,9 @@ from .answers import Problem
 from .channels import Registrar
 from .ratelimit import RateLimiter
 from .watches import Watches
+
+if TYPE_CHECKING:
+    from .bulk import Requests
 
 READ, WRITE, EXECUTE = 4, 2, 1
 
@@ -41,6 +45,12 @@ class Context:
 def context_of(request: Request) -> Context:
     """The context of the application that a request has come to."""
     found: Context = request.app.state.context
+    return found
+
+
+def bulk_of(request: Request) -> Requests:
+    """The bulk requests of the application that a request has come to."""
+    found: Requests = request.app.state.bulk
     return found
 
 

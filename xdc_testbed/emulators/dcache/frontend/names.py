@@ -19,7 +19,7 @@ from .attributes import Wanted, attributes
 from .bodies import integer, org_json, string, wanted
 from .context import EXECUTE, READ, WRITE, Context, context_of, may, subject_of, user_of
 
-_UNITS = {
+UNITS = {
     "NANOSECONDS": 1e-9, "MICROSECONDS": 1e-6, "MILLISECONDS": 1e-3, "SECONDS": 1.0, "MINUTES": 60.0, "HOURS": 3600.0,
     "DAYS": 86400.0,
 }  # fmt: skip
@@ -215,10 +215,10 @@ def _chgrp(context: Context, subject: Subject, entry: Entry, document: dict[str,
 def _pin(context: Context, subject: Subject, entry: Entry, document: dict[str, Any]) -> None:
     lifetime = integer(document, "lifetime") if "lifetime" in document else 0
     unit = str(document.get("lifetime-unit", "SECONDS"))
-    if unit not in _UNITS:
+    if unit not in UNITS:
         raise internal("java.lang.IllegalArgumentException", f"No enum constant java.util.concurrent.TimeUnit.{unit}")
     _readable(subject, entry)
-    context.transitions.pin(entry.pnfsid, f"{_PIN}:{subject.uid}", lifetime * _UNITS[unit] if lifetime >= 0 else -1)
+    context.transitions.pin(entry.pnfsid, f"{_PIN}:{subject.uid}", lifetime * UNITS[unit] if lifetime >= 0 else -1)
     context.transitions.stage(entry)
 
 
