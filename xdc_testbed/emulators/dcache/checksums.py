@@ -78,6 +78,15 @@ def of_header(header: str) -> dict[str, str]:
     return found
 
 
+def of_answer(headers: Mapping[str, str]) -> dict[str, str]:
+    """The known checksums of an answer: Digest (RFC 3230), or else Repr-Digest (RFC 9530)."""
+    found = of_header(headers.get("digest", ""))
+    if found:
+        return found
+    parts = (part.strip().partition("=") for part in headers.get("repr-digest", "").split(","))
+    return of_header(",".join(f"{name}={value.strip(':')}" for name, _, value in parts))
+
+
 def wanted_by(header: str | None) -> list[str]:
     """The algorithms of a Want-Digest header that are known here."""
     names = [part.partition(";")[0].strip().lower() for part in (header or "").split(",")]

@@ -63,9 +63,8 @@ class Connection:
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._head = self._complete = self._more = False
+        self._head = self._complete = self._more = self._keep = False
         self._body: list[bytes] = []
-        self._first = 0.0
 
     def on_message_begin(self) -> None:
         """Called by httptools."""
@@ -86,7 +85,9 @@ class Connection:
 
     def on_headers_complete(self) -> None:
         """Called by httptools."""
-        self._head = True
+        if not self._more:
+            self._head = True
+            self._keep = bool(self._parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
         """Called by httptools."""
@@ -111,10 +112,9 @@ class Connection:
                 return None
             self.socket.settimeout(_STALLED)
             size += len(data)
-            if size > _LARGEST_HEAD and not self._head and not self._body:
-                raise ConnectionLost("a head that is too large")
             self._feed(data)
-        self._first = time.monotonic()
+            if size > _LARGEST_HEAD and not self._head:
+                raise ConnectionLost("a head that is too large")
         return Request(
             method=self._parser.get_method().decode("ascii"),
             target=self._url.decode("latin-1"),
@@ -125,7 +125,7 @@ class Connection:
     @property
     def keep_alive(self) -> bool:
         """Whether another request may follow: the client wants it, and has sent neither too much nor too little."""
-        return bool(self._parser.should_keep_alive()) and self._complete and not self._more
+        return self._keep and self._complete and not self._more
 
     @property
     def body_complete(self) -> bool:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 import signal
 import socket
-from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from . import tls
+from . import frontend, tls
 from .billing import Billing
 from .config import Config
 from .door.door import Stager
 from .identity import Identity
 from .namespace import Namespace
+from .transitions import Transitions
 
 _GRACE = 3
 
@@ -38,17 +36,9 @@ class Rest:
     def __init__(self, config: Config, namespace: Namespace, identity: Identity, billing: Billing) -> None:
         self._config = config
         self._socket: socket.socket | None = None
-        self._app: Any = None
-        self._frontend: Any = None
-        self._transitions: Any = None
-        self.stager: Stager | None = None
-        if importlib.util.find_spec(".transitions", __package__):
-            module = importlib.import_module(".transitions", __package__)
-            self._transitions = module.Transitions(config, namespace, billing)
-            self.stager = self._transitions.stage_and_wait
-        if self._transitions is not None:
-            self._frontend = importlib.import_module(".frontend", __package__)
-            self._app = self._frontend.build(config, namespace, identity, self._transitions)
+        self._transitions = Transitions(config, namespace, billing)
+        self.stager: Stager = self._transitions.stage_and_wait
+        self._app = frontend.build(config, namespace, identity, self._transitions)
 
     @property
     def port(self) -> int | None:
@@ -57,7 +47,7 @@ class Rest:
 
     def listen(self) -> None:
         """Take the port. Raises OSError."""
-        if self._config.frontend.port is not None and self._app is not None:
+        if self._config.frontend.port is not None:
             self._socket = socket.create_server((self._config.listen, self._config.frontend.port), backlog=512)
 
     def run(self) -> None:
@@ -66,8 +56,7 @@ class Rest:
 
     def close(self) -> None:
         """End what runs in the background."""
-        if self._transitions is not None:
-            self._transitions.close()
+        self._transitions.close()
 
     async def _serve(self) -> None:
         stop = asyncio.Event()
@@ -81,7 +70,7 @@ class Rest:
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server._serve([self._socket]))
         await asyncio.wait({task, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-        self._frontend.shutdown(self._app)
+        frontend.shutdown(self._app)
         server.should_exit = True
         await task
 

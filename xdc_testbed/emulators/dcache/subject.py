@@ -23,8 +23,8 @@ _SCOPES = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the caveats of a macaroon leave. activities None: all; paths: all of them must contain the path;
-    before: seconds since 1970."""
+    """What the caveats of a macaroon leave. activities None: all; any of them implies READ_METADATA; paths: all of
+    them must contain the path; before: seconds since 1970."""
 
     activities: frozenset[str] | None = None
     paths: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Subject:
             return True
         if limits.before is not None and limits.before < time.time():
             return False
-        if limits.activities is not None and activity not in limits.activities:
+        if limits.activities is not None and activity not in limits.activities | {"READ_METADATA"}:
             return False
         return all(within(path, limit) or (activity in _SEEN and within(limit, path)) for limit in limits.paths)
 

@@ -107,7 +107,7 @@ class Copy:
         self._met()
         if answer.status != 200:
             raise CopyFailed(f"rejected GET: {answer.line}")
-        expected = checksums.of_header(answer.headers.get("digest", ""))
+        expected = checksums.of_answer(answer.headers)
         path = pool.namespace.data_file(entry.pnfsid, transfer.pool)
         pool.namespace.tell(entry, "IN_OPEN")
         with writing(path, expected, pool.config.pool.largest_file) as replica:
@@ -143,7 +143,7 @@ class Copy:
         answer = self.peer.ask("HEAD", self.url, {"Want-Digest": _WANTED})
         if answer.status != 200:
             raise CopyFailed(f"rejected HEAD: {answer.line}")
-        if checksums.of_header(answer.headers.get("digest", "")):
+        if checksums.of_answer(answer.headers):
             raise CopyFailed("no checksum in HEAD response")
 
     def _push(self) -> None:
@@ -165,7 +165,7 @@ class Copy:
         answer = self._head_when_ready(",".join(sorted(entry.checksums)))
         if answer.status != 200:
             self._take_back(f"verification failed: HEAD request failed: {answer.line}")
-        found = checksums.of_header(answer.headers.get("digest", ""))
+        found = checksums.of_answer(answer.headers)
         common = [name for name in entry.checksums if name in found]
         for name in common:
             if found[name] != entry.checksums[name]:

@@ -116,10 +116,11 @@ class Peer:
             sock.close()
 
     def _broken(self, gone: int, length: int) -> str:
-        share = 100.0 * gone / length if length else 100.0
+        gone = max(0, gone - 1)  # as the product counts, see oddities.py
+        share = 100.0 * gone / (length - 1) if length > 1 else 100.0
         text = (
             "failed to send PUT request: The server failed to respond with a valid HTTP response; after sending "
-            f"{gone} B ({gone // 1024} KiB) ({share:.1f}%)"
+            f"{gone} B ({gone / 1024:.0f} KiB) ({share:.1f}%)"
         )
         return f"{text}; redirections [{', '.join(self.redirections)}]" if self.redirections else text
 
@@ -231,6 +232,6 @@ def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> str:
             "(category: X509_CHAIN): The certificate has a valid signature, but is no trust anchor"
         )
     return (
-        f"The peer's certificate with subject's DN CN={host} was rejected. The peer's certificate status is: FAILED The "
-        f"following validation errors were found:;{errors}"
+        f"The peer's certificate with subject's DN CN={host} was rejected. The peer's certificate status is: FAILED "
+        f"The following validation errors were found:;{errors}"
     )
