@@ -26,17 +26,20 @@ ENDPOINT = "dcache-storage"
 
 
 @contextmanager
-def storage(broker: Broker, authority: Authority, *, both_paths: bool = True) -> Iterator[DcacheUnderTest]:
-    """A dCache whose doors, pools and billing cell all tell the broker, in one topic."""
+def storage(broker: Broker, authority: Authority, *, backlog: int = 16383) -> Iterator[DcacheUnderTest]:
+    """A dCache whose doors, pools and billing cell all tell the broker, in one topic.
+
+    backlog: notices that its frontend keeps for a client that is away.
+    """
     kafka = {
         "bootstrap": broker.kafka.bootstrap,
         "authority": str(broker.kafka.ca_file),
         "username": "dcache",
         "password_file": str(broker.password_file("dcache")),
         "billing": {"enable": True, "topic": BILLING},
-        "doors": {"enable": both_paths, "topic": BILLING},
+        "doors": {"enable": True, "topic": BILLING},
     }
-    with emulated(authority, tables={"kafka": kafka}) as dcache:
+    with emulated(authority, tables={"kafka": kafka, "frontend": {"max_backlog": backlog}}) as dcache:
         yield dcache
 
 
@@ -57,7 +60,11 @@ def frontend(dcache: DcacheUnderTest) -> Dcache:
 
 
 class DcacheSource:
-    """One source as a process. module: `dcache_kafka`, `dcache_sse` or `reconcile`; settings: of its `[source]`."""
+    """One source as a process.
+
+    module: `dcache_kafka`, `dcache_sse` or `reconcile`; settings: of its `[source]`; more: further tables; patience: of
+    look-ups; basic: whether it asks by password or by certificate.
+    """
 
     def __init__(
         self,
@@ -69,6 +76,7 @@ class DcacheSource:
         *,
         more: str = "",
         patience: float = 5,
+        basic: bool = True,
     ) -> None:
         self._args: list[str | Path] = [sys.executable, "-m", f"xdc_testbed.events.sources.{module}", "--config"]
         self._module = module
@@ -79,6 +87,8 @@ class DcacheSource:
         secret = self.home / "basic"
         secret.touch(0o600)
         secret.write_text("tester:secret")
+        certificate, key = dcache.certificates["tester"]
+        credential = f'basic_file = "{secret}"' if basic else f'certificate = "{certificate}"\nkey = "{key}"'
         self.config.write_text(
             f"""
 [kafka]
@@ -93,7 +103,7 @@ endpoint = "{ENDPOINT}"
 [frontend]
 url = "{dcache.frontend}"
 ca_file = "{dcache.ca}"
-basic_file = "{secret}"
+{credential}
 patience = {patience}
 {more}
 """
@@ -129,7 +139,7 @@ def sse_source(
         f"announce_existing = {str(existing).lower()}"
     )
     more = f'[billing]\ntopic = "{BILLING}"\n' if billing else ""
-    source = DcacheSource("dcache_sse", broker, dcache, home, settings, more=more)
+    source = DcacheSource("dcache_sse", broker, dcache, home, settings, more=more, basic=False)
     source.wait_for("watching")
     return source
 

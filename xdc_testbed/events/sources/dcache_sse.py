@@ -267,12 +267,12 @@ class Source:
             self._tree.unwatch(path)
         waiting = list(self._roots)
         while waiting and not self._stop.is_set():
-            for children in self._threads.map(lambda path: self._enter(channel, path), waiting[:64]):
-                for path, subscription, listed in children:
+            level, waiting = waiting, []
+            for entered in self._threads.map(lambda path: self._enter(channel, path), level):
+                for path, subscription, listed in entered:
                     self._note(path, subscription)
                     waiting += [info.path for info in listed if info.is_directory]
                     found.update({info.path: info for info in listed if not info.is_directory})
-            del waiting[:64]
         if self._stop.is_set():
             return
         self._tree.set("complete", "yes")

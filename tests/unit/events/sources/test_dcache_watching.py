@@ -352,6 +352,18 @@ def test_what_was_not_committed_is_not_remembered(tmp_path: Path) -> None:
     assert World(tmp_path / "tree").words() == [("written", "/data/a")]
 
 
+def test_an_event_never_has_the_number_of_one_that_was_sent() -> None:
+    world = World()
+    numbers = []
+    for name in ("a", "b", "c"):
+        world.uploaded(name, name)
+        world.settle()
+        ((number, _),) = world.tree.outbox(0)
+        world.tree.sent(number)
+        numbers.append(number)
+    assert numbers == sorted(set(numbers))
+
+
 STEPS = st.lists(st.tuples(st.sampled_from(["put", "delete", "move", "wait"]), st.integers(0, 2)), max_size=14)
 
 
