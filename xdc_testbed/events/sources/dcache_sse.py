@@ -110,7 +110,6 @@ class Source:
             counters,
             settle=table.settle,
             kinds=frozenset(EventType.from_word(word) for word in table.kinds),
-            look=self._look,
             verdict=lambda pnfsid: None if uploads is None else uploads.fate(pnfsid),
             patience=patience,
         )

@@ -1,5 +1,8 @@
 """What dCache's notices of names mean. Knows its memory and the rules of the stream; asks nobody and sends nothing.
 
+A removal is told once the name is free: a file that is written over is told as written and nothing else, as the billing
+records have it.
+
 A written file is told once it has settled: dCache also says IN_CLOSE_WRITE for an upload that has failed, before and
 after the attributes are set. Then it is looked up, and told when it is there, has a size and a place, and did not fail.
 Failure is not written in the namespace: a redirected upload that was cut leaves a partial file with a size and a
@@ -28,7 +31,6 @@ WHOLE_UPLOAD_CHANGES = 3
 
 Verdict: TypeAlias = Literal["whole", "failed"] | None
 
-_STALE = 30.0  # seconds for which notices may be older than a listing
 _NEVER_CLOSED = 86400.0  # seconds after which an upload that nothing was heard of is expected no more
 _OTHER_SIDE = 2.0  # seconds within which both sides of a move have come
 _VERDICT_PAUSE = 0.1  # seconds between looks for the record of an upload
@@ -47,10 +49,10 @@ class Doubt:
 class Watching:
     """Notices, look-ups and listings in; events into the outbox of the memory.
 
-    settle: seconds of quiet after which a written file is looked up; look: a file now, None when it is not there;
-    verdict: what the billing records say of a pnfsid; patience: seconds for which that is waited for; kinds: of the
-    events to tell. `watch` and `unwatch` collect folders that came into sight or left it, `relist` says that something
-    was missed, `doubts` what was not told; whoever calls empties them. now: epoch seconds.
+    settle: seconds of quiet after which a name is looked up; verdict: what the billing records say of a pnfsid;
+    patience: seconds for which that is waited for; kinds: of the events to tell. `watch` and `unwatch` collect folders
+    that came into sight or left it, `relist` says that something was missed, `doubts` what was not told; whoever calls
+    empties them. now: epoch seconds.
     """
 
     def __init__(
@@ -61,7 +63,6 @@ class Watching:
         *,
         settle: float,
         kinds: frozenset[EventType],
-        look: Callable[[str], FileInfo | None],
         verdict: Callable[[str], Verdict] = lambda _: None,
         patience: float = 0.0,
     ) -> None:
@@ -70,10 +71,8 @@ class Watching:
         self._counters = counters
         self._settle = settle
         self._kinds = kinds
-        self._look = look
         self._verdict = verdict
         self._waits = round(patience / _VERDICT_PAUSE)
-        self._caught_up_at = 0.0
         self._left: dict[str, tuple[str, bool, float]] = {}  # by cookie: old path, folder or not, when
         self.watch: list[str] = []
         self.unwatch: list[str] = []
@@ -130,7 +129,8 @@ class Watching:
             self._attributes(path, now)
         elif "IN_DELETE" in mask:
             self._tree.drop(path)
-            self._delete(path, now)
+            if self._tree.file(path) is not None:  # gone, or about to be written anew: looked at before it is told
+                self._tree.expect(Upload(path, now, due=now + self._settle))
         elif "IN_MOVED_FROM" in mask and notice.cookie:
             self._left[notice.cookie] = (path, False, now)
         elif "IN_MOVED_TO" in mask:
@@ -148,19 +148,10 @@ class Watching:
             replace(upload, changes=upload.changes + 1, due=None if upload.due is None else now + self._settle)
         )
 
-    def _delete(self, path: str, now: float) -> None:
-        known = self._tree.file(path)
-        if known is not None and not self._still_there(known, now):
-            self._tree.forget(path)
-            if known.told != Told.FAILED:
-                self._tell(self._facts.deleted(path, known.pnfsid, at=now, raw={"mask": "IN_DELETE"}))
-
-    def _still_there(self, known: Known, now: float) -> bool:
-        """Whether a removal concerns a former file of that name: a listing may know more than the notices behind it."""
-        if now - self._caught_up_at > _STALE:
-            return False
-        info = self._look(known.path)
-        return info is not None and info.pnfsid == known.pnfsid
+    def _gone(self, known: Known, now: float) -> None:
+        self._tree.forget(known.path)
+        if known.told != Told.FAILED:
+            self._tell(self._facts.deleted(known.path, known.pnfsid, at=now, raw={"mask": "IN_DELETE"}))
 
     def _move_file(self, old: str, path: str, now: float) -> None:
         known, upload = self._tree.file(old), self._tree.upload(old)
@@ -201,10 +192,12 @@ class Watching:
 
     def looked_up(self, upload: Upload, info: FileInfo | None, now: float) -> None:
         """What a name that was due is. info: None when nothing has that name."""
+        known = self._tree.file(upload.path)
         if info is None or info.is_directory:
             self._tree.drop(upload.path)
+            if known is not None:
+                self._gone(known, now)
             return
-        known = self._tree.file(info.path)
         same = known is not None and known.pnfsid == info.pnfsid
         if known is not None and same and not (known.told == Told.EXISTED and upload.closed):
             self._tree.drop(upload.path)
@@ -228,12 +221,13 @@ class Watching:
             return
         self._tree.drop(upload.path)
         if verdict == "failed":
-            self._doubt(info, "the billing records say that its upload has failed")
+            self._doubt(info, "the billing records say that its upload has failed", now)
         elif verdict is None and upload.closed and upload.changes > WHOLE_UPLOAD_CHANGES:
             self._doubt(
                 info,
                 f"{upload.changes} changes of attributes during the upload, where a whole one has at most"
                 f" {WHOLE_UPLOAD_CHANGES}",
+                now,
             )
         else:
             self._tree.remember(Known.of(info, Told.WRITTEN))
@@ -245,10 +239,13 @@ class Watching:
                 self._facts.written(info.path, info.pnfsid, at=now, size=info.size, checksums=info.checksums, raw=raw)
             )
 
-    def _doubt(self, info: FileInfo, reason: str) -> None:
+    def _doubt(self, info: FileInfo, reason: str, now: float) -> None:
         self._counters.add("failed_uploads")
+        known = self._tree.file(info.path)
         self._tree.remember(Known.of(info, Told.FAILED))
         self.doubts.append(Doubt(info.path, info.pnfsid, reason))
+        if known is not None and known.told != Told.FAILED:  # what had this name before
+            self._tell(self._facts.deleted(info.path, known.pnfsid, at=now, raw={"mask": "IN_DELETE"}))
 
     def _class(self, known: Known, info: FileInfo, now: float) -> None:
         """Tell what has changed of class and locality, once the class is settled."""
@@ -288,7 +285,6 @@ class Watching:
     def caught_up(self, found: Mapping[str, FileInfo], now: float) -> None:
         """The whole tree after something was missed: what has changed since it was seen last."""
         self._left.clear()
-        self._caught_up_at = 0.0
         places = {info.pnfsid: path for path, info in found.items()}
         elsewhere: list[Known] = []
         for known in list(self._tree.files()):
@@ -297,8 +293,8 @@ class Watching:
             elif known.pnfsid in places:
                 self._tree.forget(known.path)
                 elsewhere.append(known)
-            else:
-                self._delete(known.path, now)
+            elif known.path not in found:
+                self._gone(known, now)
         for known in elsewhere:  # once all old names are free: names may have been exchanged
             info = found[places[known.pnfsid]]
             self._tree.remember(Known.of(info, known.told))
@@ -311,7 +307,6 @@ class Watching:
         for upload in self._tree.uploads():
             if upload.path not in found:
                 self._tree.drop(upload.path)
-        self._caught_up_at = now
 
     def _tell(self, event: StorageEvent) -> None:
         if event.type in self._kinds and not TEMPORARY.search(event.subject):

@@ -37,7 +37,6 @@ class World:
             self.counters,
             settle=0.25,
             kinds=KINDS,
-            look=self.files.get,
             verdict=(verdicts or {}).get,  # type: ignore[arg-type]
             patience=1.0 if verdicts is not None else 0.0,
         )
@@ -100,6 +99,8 @@ def test_the_uploads_moves_and_removals_of_a_capture() -> None:
             ids["up2.bin"] = "B2"
         if "IN_CLOSE_WRITE" in notice.mask and notice.name is not None:
             world.has(f"{folder}/{notice.name}", ids[notice.name])
+        if "IN_DELETE" in notice.mask:
+            world.files.pop(f"{folder}/{notice.name}", None)
         world.watching.notice(folder, notice, world.now)
         if "IN_ATTRIB" in notice.mask:
             world.settle(1)
@@ -109,7 +110,6 @@ def test_the_uploads_moves_and_removals_of_a_capture() -> None:
         ("written", "/data/up2.bin"),
         ("written", "/data/zero.bin"),
         ("moved", "/data/up1-renamed.bin"),
-        ("deleted", "/data/up2.bin"),
         ("written", "/data/up2.bin"),
         ("deleted", "/data/up2.bin"),
     ]
@@ -136,7 +136,9 @@ def test_a_failed_upload_is_not_told_when_it_is_removed_or_renamed_either() -> N
     for folder, notice in captured("failed-uploads"):
         world.watching.notice(folder, notice, world.now)
     world.settle()
+    del world.files["/data/cut.bin"]
     world.said("cut.bin", "IN_DELETE")
+    world.settle()
     assert world.words() == []
 
 
@@ -147,6 +149,7 @@ def test_an_upload_by_ftp_a_rename_and_a_removal() -> None:
         if "IN_MOVED_FROM" in notice.mask:
             world.settle(1)
         world.watching.notice(folder, notice, world.now)
+    world.settle()
     assert world.words() == [("written", "/data/ftp.bin"), ("moved", "/data/ftp2.bin"), ("deleted", "/data/ftp2.bin")]
 
 
@@ -259,6 +262,7 @@ def test_what_is_moved_out_of_sight_is_forgotten_and_not_deleted() -> None:
     world.said("a", "IN_MOVED_FROM", cookie="c")
     world.settle()
     world.said("a", "IN_DELETE")
+    world.settle()
     assert world.words() == [("written", "/data/a")]
 
 
@@ -294,7 +298,6 @@ def test_after_a_loss_the_listing_tells_what_has_changed() -> None:
     world.watching.caught_up(world.files, world.now)
     world.settle()
     assert sorted(world.words()[before:]) == [
-        ("deleted", "/data/again"),
         ("deleted", "/data/goes"),
         ("moved", "/data/moved"),
         ("written", "/data/again"),
@@ -331,8 +334,18 @@ def test_notices_older_than_a_listing_do_not_undo_it() -> None:
     world.settle(1)
     world.said("a", "IN_DELETE", "IN_CREATE", "IN_CLOSE_WRITE")  # told before the listing, read after it
     world.settle()
-    assert world.words() == [("written", "/data/a"), ("deleted", "/data/a"), ("written", "/data/a")]
-    assert [each.data.storage_id for each in world.told()] == ["A1", "A1", "A2"]
+    assert world.words() == [("written", "/data/a"), ("written", "/data/a")]
+    assert [each.data.storage_id for each in world.told()] == ["A1", "A2"]
+
+
+def test_a_file_written_over_by_an_upload_that_fails_is_gone() -> None:
+    world = World()
+    world.uploaded("a", "A1")
+    world.settle()
+    world.has("/data/a", "A2")
+    world.said("a", "IN_DELETE", "IN_CREATE", *["IN_ATTRIB"] * 2, "IN_CLOSE_WRITE", *["IN_ATTRIB"] * 3)
+    world.settle()
+    assert [(each.type.word, each.data.storage_id) for each in world.told()] == [("written", "A1"), ("deleted", "A1")]
 
 
 def test_an_overflow_asks_for_a_listing() -> None:
