@@ -12,12 +12,21 @@ directory).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 from dcache_rig import DcacheUnderTest, emulated
+from dcache_scenario import Replays, replay
 from storage_rig import Authority, TokenIssuer, folder, running
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "events"))
+
+from event_rig import Broker
+
+DOORS, BILLING = "billing-a", "billing-b"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +68,41 @@ def own_dcache(authority: Authority) -> Iterator[DcacheUnderTest]:
     """An emulator of the test's own, to be killed and restarted."""
     with emulated(authority) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real broker with one topic for each publishing path."""
+    started = Broker(tmp_path_factory.mktemp("broker"))
+    try:
+        admin = AdminClient(started.connection("admin").settings())
+        for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in (DOORS, BILLING)]).values():
+            future.result(30)
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def published(authority: Authority, issuer: TokenIssuer, broker: Broker) -> Iterator[DcacheUnderTest]:
+    """An emulator that publishes on both paths, and to which only the captured requests are made."""
+    kafka = {
+        "bootstrap": broker.kafka.bootstrap,
+        "authority": str(broker.kafka.ca_file),
+        "username": "admin",
+        "password_file": str(broker.password_file("admin")),
+        "doors": {"enable": True, "topic": DOORS},
+        "billing": {"enable": True, "topic": BILLING},
+    }
+    webdav = {"marker_period": 0.3, "mover_timeout": 2.0}
+    with emulated(authority, issuer, tables={"webdav": webdav, "kafka": kafka, "qos": {"evict_s": 0.3}}) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def replays(published: DcacheUnderTest, authority: Authority) -> Replays:
+    """Where the emulator answers otherwise than the product did."""
+    return replay(published, authority)
 
 
 def _real(config: pytest.Config, url: str) -> DcacheUnderTest:

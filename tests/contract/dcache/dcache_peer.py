@@ -84,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._give({"Digest": f"adler32={ADLER32}"}, stop_at=100_000)
             case "/slow":
                 self._give({"Digest": f"adler32={ADLER32}"}, nap=_NAP)
+            case "/endless":
+                self._trickle()
             case "/redir":
                 self._say(302, {"Location": f"http://127.0.0.1:{self.owner.port}/good"})
             case "/403" | "/500":
@@ -100,10 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/up3":  # breaks off before it has noted anything
             self._note()
         match self.path:
-            case "/put403":
-                self._say(403)
-            case "/put507":
-                self._say(507)
+            case "/put403" | "/put507":
+                self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._say(int(self.path[4:]))
             case "/putredir3":
                 self._say(307, {"Location": f"http://127.0.0.1:{self.owner.port}/up3"})
             case "/up3":
@@ -125,6 +127,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: Any) -> None:
         """Says nothing."""
+
+    def _trickle(self) -> None:
+        """Half of the file, and then nothing until the other side goes away."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT[: 5 * _PIECE])
+        self.wfile.flush()
+        self.connection.settimeout(60)
+        self.connection.recv(1)
+        self.close_connection = True
 
     def _note(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}

@@ -187,12 +187,18 @@ class Connection:
     def _send_mapped(self, file: BinaryIO, start: int, length: int, sent: Callable[[int], None]) -> None:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
             mapped.madvise(mmap.MADV_SEQUENTIAL)
-            end = start + length
-            while start < end:
+            end, lost = start + length, ""
+            while start < end and not lost:
                 with whole[start : min(start + _WRITE, end)] as part:
-                    self.socket.sendall(part)
-                    sent(len(part))
-                    start += len(part)
+                    try:
+                        self.socket.sendall(part)
+                    except OSError as error:  # its traceback holds views of the map, which then could not be closed
+                        lost = str(error) or type(error).__name__
+                    else:
+                        sent(len(part))
+                        start += len(part)
+        if lost:
+            raise ConnectionLost(lost)
 
     def _receive(self) -> bytes:
         try:

@@ -128,11 +128,11 @@ class Identity:
             if self.macaroons is None:
                 raise LoginFailed(401, "login failed", self.challenge)
             try:
-                holder, limits = self.macaroons.verify(token, origin=origin)
+                holder, limits, token_id = self.macaroons.verify(token, origin=origin)
             except BadMacaroon as error:
                 raise LoginFailed(401, "login failed", self.challenge) from error
             uid, gids, name = holder
-            return Subject(name, uid, gids, limits=limits, origin=origin, method="macaroon")
+            return Subject(name, uid, gids, limits=limits, token_id=token_id, origin=origin, method="macaroon")
         try:
             issuer, subject, scopes = self._issuers.read(token)
         except BadToken as error:

@@ -32,6 +32,7 @@ _DURATION = re.compile(
 _USUAL = 86400.0
 Holder = tuple[int, tuple[int, ...], str]
 """uid, gids, username."""
+_SHORT = 8
 
 
 class BadMacaroon(Exception):
@@ -93,15 +94,19 @@ class Macaroons:
             made.add_first_party_caveat(caveat)
         return str(made.serialize())
 
-    def verify(self, token: str, *, origin: str) -> tuple[Holder, Limits]:
-        """Whose it is and what it leaves. origin: the client's address, "" when unknown. Raises BadMacaroon."""
+    def verify(self, token: str, *, origin: str) -> tuple[Holder, Limits, str]:
+        """Whose it is, what it leaves, and how records name it. origin: the client's address, "" when unknown. Raises
+        BadMacaroon."""
         try:
             macaroon = Macaroon.deserialize(token)
             verifier = Verifier()
             verifier.satisfy_general(lambda _caveat: True)
             verifier.verify(macaroon, self._secret)
             caveats = [caveat.caveat_id for caveat in macaroon.first_party_caveats()]
-            return _read(caveats, origin)
+            holder, limits = _read(caveats, origin)
+            name = next((caveat[4:] for caveat in caveats if caveat.startswith("iid:")), "")
+            signature = base64.urlsafe_b64encode(bytes.fromhex(macaroon.signature)).decode()
+            return holder, limits, f"{name}:{signature[:_SHORT]}"
         except (MacaroonException, ValueError, KeyError, IndexError, TypeError) as error:
             raise BadMacaroon(type(error).__name__) from error
 

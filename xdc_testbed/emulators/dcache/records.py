@@ -118,7 +118,7 @@ def principals(subject: Subject) -> list[str]:
         f"GidPrincipal[{first},primary]",
     ]
     found += [f"GidPrincipal[{gid}]" for gid in others]
-    return [*found, f"RolePrincipal[{_role_hash}]"]
+    return [*found, f"MacaroonPrincipal[{subject.token_id}]" if subject.token_id else f"RolePrincipal[{_role_hash}]"]
 
 
 def request(transfer: Transfer, status: Status, *, mover: bool) -> Record:

@@ -45,6 +45,8 @@ class Subject:
     dn: str | None = None
     scopes: tuple[str, ...] | None = None
     limits: Limits | None = None
+    token_id: str = ""
+    """Of a macaroon: its random name and the beginning of its signature."""
     origin: str = ""
     method: str = "none"
     """How it logged in: none, basic, x509, token or macaroon."""

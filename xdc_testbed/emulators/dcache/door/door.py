@@ -70,6 +70,8 @@ class Door:
             client=call.request.client,
             is_write=is_write,
             protocol=protocol,
+            host=call.request.client,
+            port=call.request.connection.peer[1],
         )
 
     def stage(self, call: Call, entry: Entry) -> Entry:

@@ -42,7 +42,7 @@ def get(door: Door, call: Call) -> bool:
     door.billing.hit(entry, entry.pools[0], f"{protocol}:{transfer.door}:{transfer.domain}:{entry.path}")
     mover = Mover(transfer, entry, call.base)
     if not door.config.webdav.redirect_on_read:
-        transfer.host, transfer.proxied = call.request.client, True
+        transfer.port, transfer.proxied = 0, True
         transfer.local = door.pool.endpoints.get(secure)
         return download.serve(door.pool, call.request, mover)
     where = f"{door.pool_url(secure)}{quote(entry.path)}?{door.pool.expect(mover)}"

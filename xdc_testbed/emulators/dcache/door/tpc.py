@@ -151,7 +151,7 @@ def _transfer(door: Door, call: Call, parts: SplitResult, entry: Entry, pull: bo
         is_write=pull,
         protocol="RemoteHttpsDataTransfer" if secure else "RemoteHttpDataTransfer",
         entry=entry,
-        host=parts.hostname or "",
+        host=_address(parts.hostname or ""),
         port=parts.port or (443 if secure else 80),
         tag=tag if tag.isdigit() else "",
     )
@@ -160,6 +160,13 @@ def _transfer(door: Door, call: Call, parts: SplitResult, entry: Entry, pull: bo
         where = f"{parts.scheme}://{parts.netloc}{parts.path}"
         door.billing.hit(entry, transfer.pool, f"{transfer.protocol}-1.1:{where}")
     return transfer
+
+
+def _address(host: str) -> str:
+    """The address of a host that is known to have one."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    addresses = [str(each[4][0]) for each in sorted(found, key=lambda each: each[0] != socket.AF_INET)]
+    return addresses[0]
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:

@@ -116,24 +116,24 @@ def move(door: Door, call: Call) -> bool:
 def _proxied(door: Door, call: Call, mover: Mover) -> bool:
     """Take the bytes in the name of a client that was not redirected."""
     request, transfer = call.request, mover.transfer
-    transfer.host = request.client
+    transfer.host, transfer.port = request.client, 0
     transfer.local = door.pool.endpoints.get(False) or door.pool.endpoints.get(True)
     if request.wants_continue:
         request.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         entry = upload.receive(door.pool, request, mover)
     except ConnectionLost:
-        door.namespace.abandon(mover.entry.pnfsid)
         door.billing.transferred(transfer, Status(10011, _GONE_AWAY), Status(666, _KILLED))
+        door.pool.abandon(transfer, mover.entry)
         raise
     except upload.ChecksumWrong as wrong:
-        door.namespace.abandon(mover.entry.pnfsid)
         door.billing.transferred(transfer, Status(10011, None), Status(10004, f"Post-processing failed: {wrong}"))
+        door.pool.abandon(transfer, mover.entry)
         return answer(request, plain(400, "Received a bad PUT request."), door.server)
     except (PoolFull, TooLarge, NotFound) as error:
         status, reason = upload.refusal(error)
-        door.namespace.abandon(mover.entry.pnfsid)
         door.billing.transferred(transfer, Status(10011, reason), Status(10006, reason))
+        door.pool.abandon(transfer, mover.entry)
         return answer(request, plain(status, reason), door.server)
     door.billing.transferred(transfer)
     return answer(request, Response(201, headers=_tag(entry)), door.server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -15,7 +16,7 @@ from ..config import Config
 from ..entries import Entry
 from ..http1 import Request, Response
 from ..namespace import Namespace
-from ..records import Status, Transfer, cell_session
+from ..records import CLEANED, Status, Transfer, cell_session
 from ..web import answer, server_name
 from . import download, upload
 
@@ -70,6 +71,12 @@ class Pool:
             transfer.pool, transfer.pool_session = pool, cell_session("pool", pool, self.config.domain)
             transfer.mover_begun = time.time()
 
+    def abandon(self, transfer: Transfer, entry: Entry, why: str = CLEANED) -> None:
+        """Remove a file whose upload failed, and tell of what had come of it."""
+        left = dataclasses.replace(entry, size=transfer.moved)
+        self.namespace.abandon(entry.pnfsid)
+        self.billing.replica_removed(left, transfer.pool or self.config.pool.name, why)
+
     def handle(self, request: Request) -> bool:
         """Answer a request to a port of the pool."""
         parts = urlsplit(request.target)
@@ -77,7 +84,6 @@ class Pool:
         mover = self._claim(query.get("dcache-http-uuid", [""])[0], request.method)
         if mover is None:
             return answer(request, _unknown(query, parts.path), self.server, pool=True)
-        mover.transfer.host, mover.transfer.port = request.connection.peer
         mover.transfer.local = "{}:{}".format(*request.connection.local)
         work: Callable[[Pool, Request, Mover], bool] = upload.serve if request.method == "PUT" else download.serve
         try:
@@ -118,11 +124,10 @@ class Pool:
         timeout = self.config.webdav.mover_timeout
         status = Status(10006, f"No connection from client after {timeout:g} seconds. Giving up.")
         self.begin(transfer, self.config.pool.name)
-        transfer.host = transfer.host or transfer.client
         transfer.local = transfer.local or self.endpoints.get(mover.door.startswith("https:"))
+        self.billing.transferred(transfer, status)
         if transfer.is_write:
             self.namespace.abandon(mover.entry.pnfsid)
-        self.billing.transferred(transfer, status)
 
 
 def _unknown(query: Mapping[str, list[str]], path: str) -> Response:

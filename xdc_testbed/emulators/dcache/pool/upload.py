@@ -76,8 +76,8 @@ def serve(pool: Pool, request: Request, mover: Mover) -> bool:
         raise
     except (PoolFull, TooLarge, NotFound) as error:
         status, reason = refusal(error)
-        pool.namespace.abandon(mover.entry.pnfsid)
         pool.billing.transferred(transfer, Status(10006, reason))
+        pool.abandon(transfer, mover.entry)
         return answer(request, Response(status, reason=reason), pool.server, pool=True)
     pool.billing.transferred(transfer)
     headers = [

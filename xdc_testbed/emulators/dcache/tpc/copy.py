@@ -21,7 +21,7 @@ from .. import checksums
 from ..entries import Entry, NotFound
 from ..pool.mover import Pool
 from ..pool.replica import PoolFull, TooLarge, writing
-from ..records import GOOD, Status, Transfer
+from ..records import CLEANED, GOOD, VANISHED, Status, Transfer
 from .peer import Answer, Peer, PeerFailed
 
 _log = logging.getLogger(__name__)
@@ -87,11 +87,11 @@ class Copy:
             transfer.size = 0
         transfer.mover_ended = time.time()
         self.peer.close()
-        if transfer.is_write and outcome:
-            namespace.abandon(self.entry.pnfsid)
         if not transfer.is_write:
             namespace.tell(self.entry, "IN_CLOSE_NOWRITE")
         self.pool.billing.transferred(transfer, door, pool)
+        if transfer.is_write and outcome:
+            self.pool.abandon(transfer, self.entry, VANISHED if self._cancelled.is_set() else CLEANED)
         self.outcome = outcome
         with contextlib.suppress(OSError):
             self.wake.send(b".")
@@ -154,11 +154,14 @@ class Copy:
             answer = self.peer.ask("PUT", self.url, length=size)
             self._met()
             if answer.status == 100:
-                answer = self.peer.send_body(_pieces(file), self._sent, size, answer.url)
-                transfer.moved = max(0, size - 1)
+                try:
+                    answer = self.peer.send_body(_pieces(file), self._sent, size, answer.url)
+                finally:
+                    transfer.moved = max(0, transfer.moved - 1)
         if answer.status not in {200, 201, 202, 204}:
             raise CopyFailed(f"rejected PUT: {answer.line}")
-        transfer.local = None
+        if not self.url.startswith("https:"):
+            transfer.local = None
         self._verify_pushed(entry)
 
     def _verify_pushed(self, entry: Entry) -> None:
