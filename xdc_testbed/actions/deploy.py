@@ -21,6 +21,7 @@ what is there, so that a second run sends nothing. The configuration:
     [credentials.qos]                                      # optional; an action's own credential
     client_id = "qos"
     client_secret_file = "/etc/xdc-testbed/actions-qos.secret"
+    scope = "storage.read:/data storage.modify:/data/raw"
 
     [limits.calibrate]                                     # optional; memory: MB, time_limit: seconds
     memory = 512
@@ -62,10 +63,11 @@ class TokenSection(_Section):
 
 
 class CredentialSection(_Section):
-    """A credential that one action has for itself, at the same token issuer."""
+    """A credential that one action has for itself, at the same token issuer. scope: of its tokens."""
 
     client_id: str
     client_secret_file: Path
+    scope: str
 
 
 class Limits(_Section):
@@ -116,7 +118,11 @@ class DeployConfig(_Section):
         own = self.credentials.get(action)
         if own is None:
             return {}
-        return {"client_id": own.client_id, "client_secret": _secret(own.client_secret_file)}
+        return {
+            "client_id": own.client_id,
+            "client_secret": _secret(own.client_secret_file),
+            "scope": own.scope,
+        }
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from xdc_testbed.clients import digests
-from xdc_testbed.clients.errors import StorageDenied, TokenRefused
+from xdc_testbed.clients.errors import StorageDenied, StorageError, TokenRefused, Unreachable
 from xdc_testbed.clients.tls import tls_context
 from xdc_testbed.clients.tokens import ANY_AUDIENCE, TokenSource
 from xdc_testbed.clients.webdav import WebDav
@@ -150,7 +150,7 @@ def prove_cache(question: CacheQuestion, steps: Steps) -> None:
             with steps.step("PUT to the origin"):
                 origin.put(path, data)
             with steps.step("GET through the cache gives the same bytes"):
-                agree("bytes", cache.get(path) == data, True)
+                agree("bytes", _first_read(cache, path) == data, True)
         finally:
             remove(origin, path)
         with steps.step("GET of what only the cache still has"):
@@ -158,6 +158,16 @@ def prove_cache(question: CacheQuestion, steps: Steps) -> None:
             agree("bytes", cache.get(path) == data, True)
         with steps.step("GET without a credential is denied, cached or not"):
             refused(lambda: stranger.get(path), StorageDenied, "a private file")
+
+
+def _first_read(cache: WebDav, path: str) -> bytes:
+    """A read that may be the cache's first since its origin was restarted: XRootD 5.5 keeps connections to an https
+    origin, and the read that finds one dead fails.
+    """
+    for _ in range(2):
+        with suppress(Unreachable, StorageError):
+            return cache.get(path)
+    return cache.get(path)
 
 
 def answer(text: str) -> dict[str, Any]:

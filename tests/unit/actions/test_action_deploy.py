@@ -120,10 +120,10 @@ def test_an_action_may_have_a_credential_of_its_own(
     platform: Platform, run: Lines, config: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "own").write_text("0wn\n")
-    own = f'[credentials.qos]\nclient_id = "qos"\nclient_secret_file = "{tmp_path}/own"\n'
+    own = f'[credentials.qos]\nclient_id = "qos"\nclient_secret_file = "{tmp_path}/own"\nscope = "s"\n'
     config.write_text(config.read_text() + own)
     run()
-    assert platform.actions["xdc/qos"]["parameters"] == {"client_id": "qos", "client_secret": "0wn"}
+    assert platform.actions["xdc/qos"]["parameters"] == {"client_id": "qos", "client_secret": "0wn", "scope": "s"}
     assert platform.actions["xdc/transfer"]["parameters"] == {}
     platform.puts.clear()
     (tmp_path / "own").write_text("another")
