@@ -20,7 +20,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote
 
 from pydantic import Field
 
@@ -38,7 +37,8 @@ from xdc_testbed.events.sources.outlet import Outlet, SourceFile, SourceTable
 from xdc_testbed.events.sources.stream import ENDED, Stream
 from xdc_testbed.events.sources.tree import Tree
 from xdc_testbed.events.sources.uploads import BillingTable, Uploads
-from xdc_testbed.events.sources.watching import FLAGS, Watching
+from xdc_testbed.events.sources.watches import Watches
+from xdc_testbed.events.sources.watching import Watching
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,6 @@ _OPENING = 2.0  # seconds for a stream to answer; a frontend may keep its header
 _HISTORY = 30.0  # seconds for the billing records to be read at the start
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between two tries
 _STEADY = 5.0  # seconds after which a connection counts as one that held
-_ROOTS = 5.0  # seconds between two looks for a folder to watch that is not there
 
 
 class SseSourceTable(SourceTable):
@@ -98,12 +97,11 @@ class Source:
         self._stop = stop
         self._uploads = uploads
         self._tree = Tree(table.state_file)
-        self._roots = tuple(clean(folder) for folder in table.folders)
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="lookup")
+        roots = tuple(clean(folder) for folder in table.folders)
+        self._watches = Watches(self._tree, dcache, counters, self._threads, roots)
         self._sent = 0  # number of the event that was handed to the producer last
         self._acknowledged: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._next_look = 0.0
-        self._folders: dict[str, str] = {}  # by subscription, as the stream names it
         self._watching = Watching(
             self._tree,
             Facts(table.testbed, table.endpoint),
@@ -159,13 +157,12 @@ class Source:
                 self._lost(first)
             if first == ENDED:
                 return
-            if last is None or self._tree.get("complete") is None:
-                self._catch_up(channel)
-            else:
-                self._resume(channel)
+            self._watches.open(channel)
+            if last is None or self._tree.get("complete") is None or not self._watches.intact():
+                self._catch_up()
             self._counters.state = "running"
-            log.info("watching %d folders from notice %s", len(self._folders), self._tree.get("last"))
-            self._read(channel, stream)
+            log.info("watching %d folders from notice %s", len(self._tree.folders()), self._tree.get("last"))
+            self._read(stream)
         finally:
             stream.close()
 
@@ -192,20 +189,13 @@ class Source:
             self._tree.commit()
         raise error
 
-    def _resume(self, channel: str) -> None:
-        """The subscriptions outlive the connection; only those that are missing are made again."""
-        there = {unquote(each) for each in self._channels.watched(channel)}
-        self._folders = {unquote(each): path for path, each in self._tree.folders().items() if unquote(each) in there}
-        if set(self._tree.folders()) != set(self._folders.values()):
-            self._catch_up(channel)
-
-    def _read(self, channel: str, stream: Stream) -> None:
+    def _read(self, stream: Stream) -> None:
         while not self._stop.is_set():
             self._outlet.check()
             batch = stream.batch(self._wait(), _BATCH)
             ended = self._take([each for each in batch if isinstance(each, Notice)])
             self._look_up()
-            self._grow(channel)
+            self._grow()
             self._deliver()
             for each in batch:
                 if isinstance(each, Exception):
@@ -227,7 +217,7 @@ class Source:
             elif notice.kind == GARBAGE:
                 self._counters.add("garbage")
                 self._outlet.bury(notice.what.encode(errors="replace"), "dCache notice: cannot be read", lambda: None)
-            elif (folder := self._folders.get(unquote(notice.subscription))) is not None:
+            elif (folder := self._watches.path(notice.subscription)) is not None:
                 self._watching.notice(folder, notice, now)
             if notice.id is not None:
                 self._tree.set("last", str(notice.id))
@@ -240,9 +230,7 @@ class Source:
                 self._counters.add("losses")
                 self._watching.relist = True
             case "SUBSCRIPTION_CLOSED":
-                if (path := self._folders.pop(unquote(notice.subscription), None)) is not None:
-                    self._tree.unwatch(path)
-                    self._watching.relist |= path in self._roots
+                self._watching.relist |= self._watches.closed(notice.subscription) in self._watches.roots
             case "COMPETING_CLIENT":
                 self._counters.add("competing")
                 log.warning("another client reads this channel; two sources of one user need two endpoint names")
@@ -253,89 +241,40 @@ class Source:
 
     # -- the tree -------------------------------------------------------------------------------------------------
 
-    def _catch_up(self, channel: str) -> None:
+    def _catch_up(self) -> None:
         """Watch and list everything, and tell what has changed since it was seen last."""
         self._counters.add("listings")
         self._watching.relist = False
-        first = self._tree.get("baseline") is None and not self._table.announce_existing
-        self._tree.set("complete", None)
-        found: dict[str, FileInfo] = {}
-        self._folders.clear()
         self._watching.watch.clear()
-        for path in self._tree.folders():
-            self._tree.unwatch(path)
-        waiting = list(self._roots)
-        while waiting and not self._stop.is_set():
-            level, waiting = waiting, []
-            for entered in self._threads.map(lambda path: self._enter(channel, path), level):
-                for path, subscription, listed in entered:
-                    self._note(path, subscription)
-                    waiting += [info.path for info in listed if info.is_directory]
-                    found.update({info.path: info for info in listed if not info.is_directory})
+        self._tree.set("complete", None)
+        found = self._watches.walk(self._stop)
         if self._stop.is_set():
             return
-        self._tree.set("complete", "yes")
-        self._tree.set("baseline", "yes")
-        if first:
+        if self._tree.get("baseline") is None and not self._table.announce_existing:
             self._watching.first_listing(found, time.time())
         else:
             if self._uploads is not None:
                 self._uploads.wait(_HISTORY)
             self._watching.caught_up(found, time.time())
+        self._tree.set("complete", "yes")
+        self._tree.set("baseline", "yes")
         self._deliver()
 
-    def _grow(self, channel: str) -> None:
+    def _grow(self) -> None:
         """Watch and list folders that have appeared; leave those that went out of sight; catch up after a loss."""
         try:
             while self._watching.watch:
-                for path, subscription, listed in self._enter(channel, self._watching.watch[0]):
-                    self._note(path, subscription)
-                    self._watching.listed_folder(listed, time.time())
+                entered = self._watches.enter(self._watching.watch[0])
                 del self._watching.watch[0]
+                if entered is not None:
+                    self._watching.listed_folder(entered.children, time.time())
             while self._watching.unwatch:
-                self._leave(self._watching.unwatch.pop(0))
+                self._watches.leave(self._watching.unwatch.pop(0))
         except XdcError:
             self._tree.set("complete", None)  # the next connection begins with a listing
             raise
-        self._folders = {unquote(each): path for path, each in self._tree.folders().items()}
-        if self._watching.relist or self._roots_missing():
-            self._catch_up(channel)
-
-    def _roots_missing(self) -> bool:
-        """Whether it is time to look again for a folder that could not be watched."""
-        if time.monotonic() < self._next_look or not set(self._roots) - set(self._folders.values()):
-            return False
-        self._next_look = time.monotonic() + _ROOTS
-        return True
-
-    def _enter(self, channel: str, path: str) -> list[tuple[str, str, list[FileInfo]]]:
-        """Subscribe, then list: what comes in between is seen twice, never missed. Nothing if the folder is gone."""
-        try:
-            subscription = self._channels.subscribe(channel, path, FLAGS)
-        except StorageError as error:
-            if error.status != 400:
-                raise
-            log.warning("not watched: %s", error.message)  # it is gone, or this user may not list it
-            self._counters.add("unwatched")
-            return []
-        try:
-            return [(path, subscription, self._dcache.list(path, checksum=True, qos=True))]
-        except NotFound:
-            return []
-
-    def _note(self, path: str, subscription: str) -> None:
-        self._tree.watch(path, subscription)
-        self._folders[unquote(subscription)] = path
-
-    def _leave(self, path: str) -> None:
-        subscription = self._tree.folders(path).get(path)
-        self._tree.unwatch(path)
-        if subscription is not None:
-            self._folders.pop(unquote(subscription), None)
-            try:
-                self._channels.unsubscribe(subscription)
-            except NotFound:
-                log.debug("%s was not watched any more", path)
+        if self._watching.relist or self._watches.root_is_missing():
+            self._catch_up()
 
     # -- look-ups and events --------------------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITH
 CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, pnfsid TEXT NOT NULL, told INTEGER NOT NULL, size INTEGER,
     checksums TEXT NOT NULL, qos TEXT, locality TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS file_pnfsid ON file (pnfsid);
-CREATE TABLE IF NOT EXISTS folder (path TEXT PRIMARY KEY, subscription TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS folder (path TEXT PRIMARY KEY, subscription TEXT NOT NULL, url TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS folder_subscription ON folder (subscription);
 CREATE TABLE IF NOT EXISTS upload (path TEXT PRIMARY KEY, changes INTEGER NOT NULL, closed INTEGER NOT NULL, since REAL
     NOT NULL, due REAL, tries INTEGER NOT NULL, old TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL);
@@ -151,18 +152,32 @@ class Tree:
     # -- folders --------------------------------------------------------------------------------------------------
 
     def folders(self, below: str | None = None) -> dict[str, str]:
-        """Watched folders with their subscriptions: all, or one with what is below it."""
+        """Watched folders with the URLs of their subscriptions: all, or one with what is below it."""
         if below is None:
             rows = self._db.execute("SELECT * FROM folder")
         else:
             rows = self._db.execute(
                 "SELECT * FROM folder WHERE path = ? OR (path >= ? AND path < ?)", (below, *_below(below))
             )
-        return {row["path"]: row["subscription"] for row in rows}
+        return {row["path"]: row["url"] for row in rows}
 
-    def watch(self, path: str, subscription: str) -> None:
+    def watched(self, subscription: str) -> str | None:
+        """The folder of a subscription."""
+        row = self._db.execute("SELECT path FROM folder WHERE subscription = ?", (subscription,)).fetchone()
+        return None if row is None else str(row["path"])
+
+    def watch(self, path: str, subscription: str, url: str) -> None:
         """Note a folder as watched."""
-        self._db.execute("INSERT OR REPLACE INTO folder VALUES (?, ?)", (path, subscription))
+        self._db.execute("INSERT OR REPLACE INTO folder VALUES (?, ?, ?)", (path, subscription, url))
+
+    def rename_folder(self, old: str, new: str) -> None:
+        """A watched folder, with what is below it, has another name; its subscriptions stay."""
+        rows = self._db.execute(
+            "SELECT * FROM folder WHERE path = ? OR (path >= ? AND path < ?)", (old, *_below(old))
+        ).fetchall()
+        for row in rows:
+            self.unwatch(row["path"])
+            self.watch(new + row["path"][len(old) :], row["subscription"], row["url"])
 
     def unwatch(self, path: str) -> None:
         """Note a folder as no longer watched."""

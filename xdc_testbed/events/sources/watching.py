@@ -168,9 +168,7 @@ class Watching:
             self._tree.expect(Upload(path, now, closed=True, due=now + self._settle, old=old))
 
     def _move_folder(self, old: str, path: str, now: float) -> None:
-        for folder, subscription in self._tree.folders(old).items():
-            self._tree.unwatch(folder)
-            self._tree.watch(path + folder[len(old) :], subscription)
+        self._tree.rename_folder(old, path)
         for known in list(self._tree.files(old)):
             self._move_file(known.path, path + known.path[len(old) :], now)
         for upload in self._tree.uploads():

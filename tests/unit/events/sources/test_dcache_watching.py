@@ -245,14 +245,15 @@ def test_a_file_moved_from_its_temporary_name_at_once_is_moved_and_not_written()
 
 def test_the_files_of_a_renamed_folder_have_moved() -> None:
     world = World()
-    world.tree.watch("/data/run", "/sub/1")
+    world.tree.watch("/data/run", "/sub+1", "/sub%2B1")
     world.has("/data/run/a", "A1")
     world.said("a", "IN_CREATE", "IN_CLOSE_WRITE", folder="/data/run")
     world.settle()
     world.said("run", "IN_MOVED_FROM+IN_ISDIR", cookie="c")
     world.said("run2", "IN_MOVED_TO+IN_ISDIR", cookie="c")
     assert world.words() == [("written", "/data/run/a"), ("moved", "/data/run2/a")]
-    assert world.tree.folders() == {"/data/run2": "/sub/1"}
+    assert world.tree.folders() == {"/data/run2": "/sub%2B1"}
+    assert world.tree.watched("/sub+1") == "/data/run2"
 
 
 def test_what_is_moved_out_of_sight_is_forgotten_and_not_deleted() -> None:
