@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from dcache_door import Door, opened
 from dcache_rig import DcacheUnderTest, emulated
 from dcache_scenario import Replays, replay
 from storage_rig import Authority, TokenIssuer, folder, running
@@ -61,6 +62,13 @@ def dcache(request: pytest.FixtureRequest) -> Iterator[DcacheUnderTest]:
         return
     with emulated(request.getfixturevalue("authority"), request.getfixturevalue("issuer")) as started:
         yield started
+
+
+@pytest.fixture
+def door(dcache: DcacheUnderTest) -> Iterator[Door]:
+    """Its WebDAV door as the first user, with a folder of the test's own."""
+    with opened(dcache) as door_:
+        yield door_
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ to others.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import secrets
@@ -198,14 +197,18 @@ def until(observe: Callable[[], Any], what: str, patience: float = _PATIENCE) ->
 def _token(issuer: TokenIssuer | None, scope: str, user: str) -> str:
     assert issuer is not None, "this emulator knows no token issuer"
     client = next(client for client, name in _ISSUED.items() if name == user)
-    return dataclasses.replace(issuer.source(client, scope)).token()
+    source = issuer.source(client)
+    try:
+        return source.fetch(scope)
+    finally:
+        source.close()
 
 
 def _users(home: Path) -> list[dict[str, Any]]:
     from xdc_testbed.emulators.dcache.passwords import hash_password
 
     known = {
-        "tester": {"uid": 1000, "gid": 1000, "roles": ["qos-user", "qos-group"], "dns": ["/DC=test/DC=xdc/CN=tester"]},
+        "tester": {"uid": 1000, "gid": 1000, "roles": ["qos-user"], "dns": ["/DC=test/DC=xdc/CN=tester"]},
         "other": {"uid": 1001, "gid": 1001},
         "cache": {"uid": 1002, "gid": 1000, "dns": [f"/DC=test/DC=xdc/CN={HOST}"]},
         "admin": {"uid": 0, "gid": 0, "roles": ["admin"]},

@@ -79,6 +79,16 @@ class Wire:
                 status, fields = _head(file)
             return _answer(file, method, status, fields, continued)
 
+    def raw(self, url: str, data: bytes) -> bytes:
+        """Send bytes as they are, and read until the other side closes."""
+        parts = urlsplit(url)
+        got = b""
+        with self._connected(parts.scheme, parts.hostname or "", parts.port or 443) as sock:
+            sock.sendall(data)
+            while piece := sock.recv(65536):
+                got += piece
+        return got
+
     def _connected(self, scheme: str, host: str, port: int) -> socket.socket:
         sock = socket.create_connection((host, port), _PATIENCE)
         if scheme == "http":

@@ -53,7 +53,7 @@ def receive(pool: Pool, request: Request, mover: Mover) -> Entry:
             mover.partial = found
     problem = checksums.mismatch(mover.expected, found)
     if problem is not None:
-        raise ChecksumWrong(problem, {**found, **mover.expected})
+        raise ChecksumWrong(problem, dict(mover.expected))
     committed = pool.namespace.commit(entry.pnfsid, size=replica.size, checksums=found, pool=name)
     transfer.entry, transfer.door_size = committed, replica.size
     return committed
