@@ -20,6 +20,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ class Teller:
         return event if self._told.add(event.id) else None
 
     def _start(self, record: Record, path: str, work: Any) -> None:
-        before = self._last.get(path)
+        before, began = self._last.get(path), time.perf_counter()
 
         async def tell() -> None:
             event: StorageEvent | None = await work
@@ -199,14 +200,11 @@ class Teller:
                 self._end(record)
             else:
                 self._counters.add(event.type.word.replace("-", "_"))
-                self._send(record, event)
+                self._outlet.send(event, self._done(record, began))
 
         task = self._loop.create_task(tell())
         self._last[path] = task
         task.add_done_callback(lambda done: self._settle(path, done))
-
-    def _send(self, record: Record, event: StorageEvent) -> None:
-        self._outlet.send(event, self._done(record))
 
     def _settle(self, path: str, task: asyncio.Task[None]) -> None:
         if self._last.get(path) is task:
@@ -221,19 +219,21 @@ class Teller:
         self._counters.add(counter)
         self._end(record)
 
-    def _end(self, record: Record) -> None:
+    def _end(self, record: Record, began: float | None = None) -> None:
+        if began is not None:
+            self._counters.observe("record_to_acknowledgement_seconds", time.perf_counter() - began)
         self.outstanding -= 1
         self._counters.set("outstanding", self.outstanding)
         self._ended(record)
 
-    def _done(self, record: Record) -> Callable[[], None]:
-        return lambda: self._back_in_loop(record)
+    def _done(self, record: Record, began: float | None = None) -> Callable[[], None]:
+        def back_in_loop() -> None:
+            try:
+                self._loop.call_soon_threadsafe(self._end, record, began)
+            except RuntimeError:  # the loop has ended: the record is read again at the next start
+                log.debug("acknowledged after the end")
 
-    def _back_in_loop(self, record: Record) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._end, record)
-        except RuntimeError:  # the loop has ended: the record is read again at the next start
-            log.debug("acknowledged after the end")
+        return back_in_loop
 
 
 async def run(config: KafkaSourceConfig, counters: Counters) -> None:
