@@ -41,6 +41,7 @@ _WANTED = {
 }
 _VOLATILE = ("NEARLINE", "REPLICA")
 _PATIENCE = 300.0
+_READING = 60.0
 _AGAIN = 5.0
 _COPIES = 2
 _BLOCK = 1 << 20
@@ -134,7 +135,9 @@ class Transitions:
         return future
 
     def stage_and_wait(self, entry: Entry) -> Entry:
-        """Bring a file back from tape and wait for it. Raises StageFailed, also when it takes too long."""
+        """Bring a file back from tape for a reader, and keep it for a while. Raises StageFailed, also when it takes
+        too long."""
+        self.pin(entry.pnfsid, "reader", _READING)
         try:
             return self.stage(entry).result(_PATIENCE + self._config.stage_s)
         except TooLate:

@@ -35,7 +35,7 @@ def internal(exception: str, message: str) -> Problem:
 def problem(error: Problem) -> Response:
     """The answer that a problem stands for."""
     document = {"detail": str(error), "title": title(error.status), "status": str(error.status)}
-    return Response(compact_text(document), error.status, media_type=error.media)
+    return Response(compact_text(document), error.status, {"Content-Type": error.media})
 
 
 def compact_text(value: Any) -> str:
