@@ -20,6 +20,7 @@ macaroon_secret = "/etc/dcache/macaroon.secret"   # file, 0600; without it no ma
 
 from __future__ import annotations
 
+import functools
 import socket
 import tomllib
 from pathlib import Path
@@ -209,12 +210,17 @@ class Config(_Table):
     @property
     def door_cell(self) -> str:
         """Name of the WebDAV door in records."""
-        return self.webdav.cell or f"WebDAV-{socket.gethostname().split('.')[0]}"
+        return self.webdav.cell or f"WebDAV-{_short_host()}"
 
     @property
     def pools(self) -> tuple[str, ...]:
         """Every pool; the first one takes uploads."""
         return (self.pool.name, *self.pool.others)
+
+
+@functools.cache
+def _short_host() -> str:
+    return socket.gethostname().split(".")[0]
 
 
 def load(path: Path) -> Config:
