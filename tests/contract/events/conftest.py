@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from dcache_source_rig import Authority, folder
+from dcache_source_rig import Authority, DcacheUnderTest, Events, folder, storage
 from event_rig import Broker, Dispatch, Results, Router
 from platform_stub import Platform
 
@@ -63,3 +63,18 @@ def authority() -> Iterator[Authority]:
     """The authority of the storages' certificates."""
     with folder("pki") as home:
         yield Authority.make(home)
+
+
+@pytest.fixture(scope="session")
+def dcache(pipeline: Pipeline, authority: Authority) -> Iterator[DcacheUnderTest]:
+    """A dCache that tells the broker of its files."""
+    with storage(pipeline.broker, authority) as started:
+        yield started
+
+
+@pytest.fixture
+def events(pipeline: Pipeline) -> Iterator[Events]:
+    """What is told from now on."""
+    found = Events(pipeline.broker)
+    yield found
+    found.close()

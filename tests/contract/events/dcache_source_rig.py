@@ -12,7 +12,8 @@ from event_rig import BILLING, Broker, Process, until
 sys.path.insert(0, str(Path(__file__).parents[1] / "dcache"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "storage"))
 
-from dcache_rig import DcacheEmulator, DcacheUnderTest, emulated
+from dcache_rig import DcacheEmulator, emulated
+from dcache_rig import DcacheUnderTest as DcacheUnderTest
 from storage_rig import Authority as Authority
 from storage_rig import folder as folder
 

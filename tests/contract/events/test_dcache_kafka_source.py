@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from dcache_source_rig import Authority, DcacheSource, Events, door, kafka_source, storage
+from dcache_source_rig import DcacheSource, Events, door, kafka_source
 from event_rig import BILLING, produce
 
 from xdc_testbed.clients.digests import adler32
@@ -20,25 +20,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def dcache(pipeline: Pipeline, authority: Authority) -> Iterator[DcacheUnderTest]:
-    with storage(pipeline.broker, authority) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def source(
     pipeline: Pipeline, dcache: DcacheUnderTest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DcacheSource]:
     running = kafka_source(pipeline.broker, dcache, tmp_path_factory.mktemp("source"), "records")
     yield running
     assert running.process.stop() == 0, running.logged()
-
-
-@pytest.fixture
-def events(pipeline: Pipeline) -> Iterator[Events]:
-    found = Events(pipeline.broker)
-    yield found
-    found.close()
 
 
 def test_an_upload_is_one_event_with_size_checksum_and_user(

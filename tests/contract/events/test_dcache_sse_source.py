@@ -31,19 +31,6 @@ if TYPE_CHECKING:
     from dcache_rig import DcacheUnderTest
 
 
-@pytest.fixture(scope="module")
-def dcache(pipeline: Pipeline, authority: Authority) -> Iterator[DcacheUnderTest]:
-    with storage(pipeline.broker, authority) as started:
-        yield started
-
-
-@pytest.fixture
-def events(pipeline: Pipeline) -> Iterator[Events]:
-    found = Events(pipeline.broker)
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def watched(request: pytest.FixtureRequest, dcache: DcacheUnderTest) -> str:
     """A folder of the test's own."""
@@ -131,7 +118,7 @@ def test_cut_uploads_are_no_events_and_are_kept_with_the_reason(
     with door(dcache) as webdav:
         webdav.put(f"{watched}/whole", b"x")
     events.wait(watched, 1)
-    events.quiet(1)
+    events.quiet(0.5)
     assert told(events, watched) == [("written", "/whole")]
 
 
@@ -155,7 +142,7 @@ def test_after_kill_9_nothing_is_missed_and_nothing_is_new_twice(
             if number in (13, 27):
                 source.process.kill()
     found = events.wait(watched, 40)
-    events.quiet(1)
+    events.quiet(0.5)
     assert len({each.id for each in found}) == len({each.subject for each in found}) == 40
 
 
@@ -175,6 +162,18 @@ def test_a_channel_that_is_gone_is_made_again_and_what_was_missed_is_found(
         webdav.move(f"{watched}/b", f"{watched}/new/b")
     events.wait(watched, 5)
     assert sorted(told(events, watched)[2:]) == [("deleted", "/a"), ("moved", "/new/b"), ("written", "/new/c")]
+
+
+def test_the_files_of_a_renamed_folder_move_and_later_ones_are_told_there(
+    dcache: DcacheUnderTest, source: DcacheSource, watched: str, events: Events
+) -> None:
+    with door(dcache) as webdav, frontend(dcache) as client:
+        webdav.put(f"{watched}/run/a", b"x")
+        events.wait(watched, 1)
+        client.rename(f"{watched}/run", f"{watched}/done")
+        webdav.put(f"{watched}/done/b", b"x")
+        events.wait(watched, 3)
+    assert told(events, watched) == [("written", "/run/a"), ("moved", "/done/a"), ("written", "/done/b")]
 
 
 def test_after_a_loss_of_notices_the_listing_finds_what_they_said(
@@ -233,6 +232,6 @@ def test_a_listing_tells_what_no_event_has_named_and_not_the_half_of_a_cut_uploa
     with door(dcache) as webdav:
         webdav.put(f"{watched}/deep/later", b"x")
     events.wait(watched, 2)
-    events.quiet(1)
+    events.quiet(0.5)
     assert net.process.stop() == 0, net.logged()
     assert told(events, watched) == [("written", "/deep/whole"), ("written", "/deep/later")]
