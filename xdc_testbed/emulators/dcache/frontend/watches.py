@@ -126,6 +126,11 @@ class Watches:
             self._unlisten = None
         self._loop = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether changes wait to be handed out."""
+        return bool(self._queue)
+
     def watch(self, channel: Channel, target: Entry, selector: Inotify) -> tuple[Watch, bool]:
         """Subscribe a channel to a target. Returns the watch, and whether it is new."""
         known = channel.subscriptions.get((Watch.kind, selection_id(target.pnfsid)))

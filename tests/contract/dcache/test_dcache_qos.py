@@ -1,0 +1,118 @@
+"""What a client of the storage classes relies on, against the emulator or a real dCache with a tape behind it."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Iterator
+
+import pytest
+from dcache_rig import DcacheUnderTest, emulated, until
+from frontend_client import Client
+from storage_rig import Authority
+
+_SHOWN = {"qos": "true", "locality": "true", "optional": "true"}
+
+
+@pytest.fixture
+def client(dcache: DcacheUnderTest) -> Client:
+    """The user who owns the directory of the cases."""
+    return Client.of(dcache)
+
+
+@pytest.fixture
+def file(client: Client) -> Iterator[str]:
+    """A file of the case's own."""
+    path = f"{client.dcache.directory}/qos-{secrets.token_hex(6)}.h5"
+    client.put(path)
+    yield path
+    client.ask("DELETE", f"/namespace{path}")
+
+
+def _becomes(client: Client, path: str, qos: str) -> None:
+    patience = 30.0 if client.dcache.kind == "emulator" else 900.0
+
+    def there() -> bool:
+        found = client.names(path, qos="true")
+        return found["currentQos"] == qos and "targetQos" not in found
+
+    until(there, f"{path} is not {qos}", patience)
+
+
+def test_file_goes_to_tape_and_stays_readable(client: Client, file: str) -> None:
+    assert client.act(file, "qos", target="tape").code == 201
+    _becomes(client, file, "tape")
+    found = client.names(file, **_SHOWN)
+    assert (found["fileLocality"], found["accessLatency"]) == ("ONLINE_AND_NEARLINE", "NEARLINE")
+    assert found["suris"][0].endswith(found["pnfsId"])
+    assert len(client.read(file)) == 1000
+
+
+def test_target_is_shown_until_the_tape_has_the_file(client: Client, file: str) -> None:
+    assert client.act(file, "qos", target="disk+tape").code == 201
+    found = client.names(file, **_SHOWN)
+    assert (found["currentQos"], found.get("targetQos")) in (("disk", "disk+tape"), ("disk+tape", None))
+    _becomes(client, file, "disk+tape")
+
+
+def test_tape_is_not_given_up_again(client: Client, file: str) -> None:
+    assert client.act(file, "qos", target="tape").code == 201
+    _becomes(client, file, "tape")
+    answer = client.act(file, "qos", target="disk")
+    assert answer.code == 400
+    assert b"QoS currently does not support removal of tape locations." in answer.body
+    assert client.names(file, qos="true")["currentQos"] == "tape"
+
+
+def test_new_files_have_the_class_of_their_directory(client: Client) -> None:
+    name = f"qos-{secrets.token_hex(6)}"
+    path = f"{client.dcache.directory}/{name}"
+    assert client.act(client.dcache.directory, "mkdir", name=name).code == 201
+    assert client.act(path, "qos", target="tape").code == 201
+    until(lambda: client.names(path, qos="true")["currentQos"] == "tape", f"{path} is not tape")
+    client.put(f"{path}/a.h5")
+    _becomes(client, f"{path}/a.h5", "tape")
+    client.webdav("DELETE", path)
+
+
+def test_what_was_pending_is_done_after_a_kill(authority: Authority) -> None:
+    slow = {"transition_s": 0.2, "flush_s": 3.0}
+    with emulated(authority, tables={"qos": slow}) as dcache:
+        client = Client(dcache, "tester")
+        client.put("/data/a.h5")
+        client.put("/tape/b.h5")
+        assert client.act("/data/a.h5", "qos", target="disk+tape").code == 201
+        assert client.names("/data/a.h5", qos="true")["targetQos"] == "disk+tape"
+        assert dcache.restart is not None
+        dcache.restart(signal.SIGKILL)
+        assert client.names("/data/a.h5", qos="true")["targetQos"] == "disk+tape"
+        _becomes(client, "/data/a.h5", "disk+tape")
+        _becomes(client, "/tape/b.h5", "tape")
+        assert dcache.root is not None
+        assert {path.name for path in (dcache.root / "tape").iterdir()} == {
+            client.names(path)["pnfsId"] for path in ("/data/a.h5", "/tape/b.h5")
+        }
+
+
+def test_tape_keeps_nothing_of_a_removed_file(own_dcache: DcacheUnderTest) -> None:
+    client = Client(own_dcache, "tester")
+    client.put("/tape/a.h5")
+    _becomes(client, "/tape/a.h5", "tape")
+    assert own_dcache.root is not None
+    assert len(list((own_dcache.root / "tape").iterdir())) == 1
+    assert client.ask("DELETE", "/namespace/tape/a.h5").code == 200
+    until(lambda: not list((own_dcache.root / "tape").iterdir()), "the tape keeps the file")  # type: ignore[operator]
+
+
+def test_pool_and_billing_know_of_tape(authority: Authority) -> None:
+    with emulated(authority, tables={"qos": {"evict_s": 0.0}}) as dcache:
+        client = Client(dcache, "tester")
+        client.put("/tape/a.h5", b"a" * 5000)
+        until(lambda: client.names("/tape/a.h5", locality="true")["fileLocality"] == "NEARLINE", "not evicted")
+        assert client.read("/tape/a.h5") == b"a" * 5000
+        assert dcache.emulator is not None
+        records = [record for record in dcache.emulator.billing() if record["msgType"] in ("store", "restore")]
+        assert [(record["msgType"], record["billingPath"], record["fileSize"]) for record in records] == [
+            ("store", "/tape/a.h5", 5000),
+            ("restore", "Unknown", 5000),
+        ]

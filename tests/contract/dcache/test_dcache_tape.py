@@ -1,0 +1,78 @@
+"""What a client of the WLCG tape interface relies on, against an emulator whose pool keeps no copies of tape files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from dcache_rig import DcacheUnderTest, emulated, until
+from dcache_wire import Wire
+from frontend_client import Client
+from storage_rig import Authority
+
+
+@pytest.fixture(scope="module")
+def evicting(authority: Authority) -> Iterator[Client]:
+    """A client of that emulator."""
+    with emulated(authority, tables={"qos": {"evict_s": 0.0}}) as dcache:
+        yield Client(dcache, "tester")
+
+
+def _archived(client: Client, name: str) -> str:
+    path = f"/tape/{name}"
+    client.put(path)
+    until(lambda: _locality(client, path) == "TAPE", f"{path} is not on tape only")
+    return path
+
+
+def _locality(client: Client, path: str) -> str:
+    found = client.json("POST", "/tape/archiveinfo", {"paths": [path]})
+    return str(found[0]["locality"])
+
+
+def _status(client: Client, request: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.json("GET", f"/tape/stage/{request}")
+    return found
+
+
+def test_staged_file_stays_on_disk_until_it_is_released(evicting: Client) -> None:
+    path = _archived(evicting, "a.h5")
+    files = [{"path": path, "diskLifetime": "PT1H"}]
+    request = evicting.json("POST", "/tape/stage", {"files": files})["requestId"]
+    until(lambda: _status(evicting, request)["files"][0]["state"] == "COMPLETED", "it was not staged")
+    assert _locality(evicting, path) == "DISK_AND_TAPE"
+    assert evicting.ask("POST", f"/tape/release/{request}", {"paths": [path]}).code == 200
+    until(lambda: _locality(evicting, path) == "TAPE", "it was not released")
+
+
+def test_disk_lifetime_ends_by_itself(evicting: Client) -> None:
+    path = _archived(evicting, "b.h5")
+    files = [{"path": path, "diskLifetime": "PT2S"}]
+    request = evicting.json("POST", "/tape/stage", {"files": files})["requestId"]
+    until(lambda: "completedAt" in _status(evicting, request), "it did not end")
+    until(lambda: _locality(evicting, path) == "TAPE", "it stayed on disk")
+
+
+def test_request_names_what_failed(evicting: Client) -> None:
+    path = _archived(evicting, "c.h5")
+    request = evicting.json("POST", "/tape/stage", {"files": [{"path": path}, {"path": "/tape/none.h5"}]})["requestId"]
+    until(lambda: "completedAt" in _status(evicting, request), "it did not end")
+    states = {file["path"]: file["state"] for file in _status(evicting, request)["files"]}
+    assert states == {path: "COMPLETED", "/tape/none.h5": "FAILED"}
+
+
+def test_others_may_not_stage(evicting: Client) -> None:
+    path = _archived(evicting, "d.h5")
+    assert evicting.act(path, "chmod", mode=0o600).code == 201
+    other = Client(evicting.dcache, "other")
+    request = other.json("POST", "/tape/stage", {"files": [{"path": path}]})["requestId"]
+    until(lambda: "completedAt" in _status(other, request), "it did not end")
+    assert _status(other, request)["files"][0]["state"] == "FAILED"
+    assert _locality(evicting, path) == "TAPE"
+
+
+def test_interface_is_found_without_a_login(dcache: DcacheUnderTest) -> None:
+    answer = Wire(dcache.ca).ask("GET", f"{dcache.frontend}/.well-known/wlcg-tape-rest-api")
+    assert answer.code == 200
+    assert b'"version": "v1"' in answer.body
