@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from xdc_testbed.clients.thirdparty import TransferResult
 from xdc_testbed.clients.webdav import WebDav
+from xdc_testbed.interop.capabilities import CHECKSUM
 from xdc_testbed.interop.outcome import require
 from xdc_testbed.interop.place import Folder
 from xdc_testbed.interop.trial import Trial
 
 
-def passive_token(trial: Trial) -> str:
+def passive_token(trial: Trial, push: str = "create") -> str:
     """The least that the passive side has to be shown: reading for a pull, creating for a push (WLCG
-    profile, HTTP-TPC).
+    profile, HTTP-TPC). push: the right for a push, where creating is not enough. dCache asks for the checksum of
+    what it has pushed, so that it has to read as well.
     """
-    right = "create" if trial.cell.direction == "push" else "read"
-    return trial.passive.place.wallet.scoped(f"storage.{right}:{trial.passive.path}")
+    rights = [push] if trial.cell.direction == "push" else ["read"]
+    if trial.cell.direction == "push" and trial.active.place.endpoint.product == "dcache":
+        rights.append("read")
+    return trial.passive.place.wallet.scoped(" ".join(f"storage.{right}:{trial.passive.path}" for right in rights))
 
 
 def copy(
@@ -65,5 +69,6 @@ def require_failed(trial: Trial, result: TransferResult, path: str, why: str) ->
 
 
 def adler32_of(folder: Folder, path: str) -> str:
-    """What an endpoint tells as the checksum of a file, over https."""
-    return folder.place.admin().head(path).checksums.get("adler32", "nothing")
+    """What an endpoint tells as the checksum of a file, over https; of a cache that can tell none, its origin."""
+    place = folder.place if CHECKSUM in folder.place.endpoint.capabilities else folder.place.writable
+    return place.admin().head(path).checksums.get("adler32", "nothing")

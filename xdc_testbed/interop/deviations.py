@@ -34,7 +34,8 @@ class Deviation(BaseModel):
     """One entry of deviations.toml. Globs may be one string or a list; a dimension that is not named
     matches all.
 
-    at: whose product and version count; shows: regular expression that the failure's reason must hold;
+    at: whose product and version count; partner: product of the other end; shows: regular expression that
+    the failure's reason must hold;
     sometimes: the behaviour is a race, so that a pass is no surprise;
     expires: the last day on which the entry excuses anything; link: where the product's behaviour is
     written down.
@@ -47,6 +48,7 @@ class Deviation(BaseModel):
     product: Globs
     version: Globs = ("*",)
     at: Literal["source", "destination", "active", "passive", "any"] = "source"
+    partner: Globs = ("*",)
     protocol: Globs = ("*",)
     credential: Globs = ("*",)
     direction: Globs = ("*",)
@@ -70,17 +72,24 @@ class Deviation(BaseModel):
             and _any(self.variant, record.variant or "")
             and (not self.size or record.size in self.size)
             and any(
-                _any(self.product, party.product) and _any(self.version, party.version)
-                for party in self._parties(record)
+                _any(self.product, party.product)
+                and _any(self.version, party.version)
+                and _any(self.partner, other.product)
+                for party, other in self._parties(record)
             )
         )
 
-    def _parties(self, record: CaseRecord) -> list[Party]:
-        """The ends of the record whose product counts."""
+    def _parties(self, record: CaseRecord) -> list[tuple[Party, Party]]:
+        """The ends of the record whose product counts, each with the other end."""
         source, destination = record.source, record.destination or record.source
         active, passive = (source, destination) if record.direction == "push" else (destination, source)
-        ends = {"source": source, "destination": destination, "active": active, "passive": passive}
-        return [source, destination] if self.at == "any" else [ends[self.at]]
+        ends = {
+            "source": (source, destination),
+            "destination": (destination, source),
+            "active": (active, passive),
+            "passive": (passive, active),
+        }
+        return [ends["source"], ends["destination"]] if self.at == "any" else [ends[self.at]]
 
 
 def judge(record: CaseRecord, known: Sequence[Deviation], today: date) -> CaseRecord:

@@ -9,12 +9,15 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx2
 
 from xdc_testbed.clients.errors import Unreachable
 from xdc_testbed.clients.tls import tls_context
+
+_REDIRECTS = 5
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Answer:
 
 
 class Wire:
-    """Sends single requests to one endpoint with one credential, and follows no redirect."""
+    """Sends single requests to one endpoint with one credential. Of a redirected GET or HEAD the last answer counts: a
+    door may send its readers to a pool, to which no credential goes along.
+    """
 
     def __init__(
         self,
@@ -53,13 +58,15 @@ class Wire:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Answer:
         """Send one request to an absolute, unquoted path. Raises Unreachable."""
+        url, told = self._base + quote(path, safe="/~"), {**self._credential(), **(headers or {})}
         try:
-            answer = self._http.request(
-                method,
-                self._base + quote(path, safe="/~"),
-                headers={**self._credential(), **(headers or {})},
-                content=body,
-            )
+            answer = self._http.request(method, url, headers=told, content=body)
+            for _ in range(_REDIRECTS):
+                if method not in ("GET", "HEAD") or answer.status_code not in _REDIRECTED:
+                    break
+                url = urljoin(url, answer.headers.get("Location", ""))
+                told = {name: value for name, value in told.items() if name != "Authorization"}
+                answer = self._http.request(method, url, headers=told)
         except httpx2.HTTPError as error:
             raise Unreachable(f"{method} {self._base}{path}: {error or type(error).__name__}") from error
         return Answer(

@@ -56,6 +56,7 @@ DESY = endpoint("desy-storage")
 REMOTE = endpoint("remote-storage")
 XCACHE = endpoint("remote-cache", CACHE, product="xcache", origin="desy-storage")
 SITES = [DESY, REMOTE, XCACHE]
+DCACHE = endpoint("third-storage", product="dcache", urls={"https": "https://third-storage.test:2880"})
 
 
 def nothing(_asked: object) -> None:

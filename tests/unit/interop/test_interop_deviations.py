@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interop_examples import SITES, party, record
+from interop_examples import DCACHE, SITES, party, record
 
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.interop import deviations, registry
@@ -91,6 +91,12 @@ def test_the_product_at_the_named_end_counts(at, direction, version_of_source, a
     assert entry(at=at).applies(copied) is applies
 
 
+@pytest.mark.parametrize(("other", "applies"), [("dcache", True), ("xrootd", False)])
+def test_the_product_at_the_other_end_may_count(other, applies):
+    copied = failed(source=party(), destination=party("remote-storage", product=other), direction="pull")
+    assert entry(at="source", partner="dcache").applies(copied) is applies
+
+
 @settings(deadline=None)
 @given(outcome=st.sampled_from(["pass", "fail", "error", "skipped"]), days=st.integers(-400, 400))
 def test_only_a_valid_entry_turns_a_failure_into_something_good(outcome, days):
@@ -122,7 +128,7 @@ def test_every_entry_of_the_kit_matches_a_case_that_can_be_asked():
             size=cell.size,
             variant=cell.variant,
         )
-        for cell in plan(registry.all_cases(), SITES)
+        for cell in plan(registry.all_cases(), [*SITES, DCACHE])
     ]
     idle = [one.id for one in deviations.load() if not any(one.applies(record) for record in asked)]
     assert idle == []

@@ -62,7 +62,7 @@ def davix(trial: Trial) -> None:
 def _curl(trial: Trial, path: str, options: dict[str, str]) -> None:
     """Run curl once. Its configuration comes over standard input, so that no token is in the list of processes."""
     wallet = trial.source.place.wallet
-    asked = {"url": trial.source.url(path), "fail": "", "silent": "", "show-error": "", **options}
+    asked = {"url": trial.source.url(path), "fail": "", "silent": "", "show-error": "", "location": "", **options}
     if wallet.ca is not None:
         asked["capath" if wallet.ca.is_dir() else "cacert"] = str(wallet.ca)
     token = wallet.token(trial.cell.credential, trial.source.path)

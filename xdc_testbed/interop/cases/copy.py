@@ -121,9 +121,7 @@ def onto_existing(trial: Trial) -> None:
     old, new = trial.content(96 * KIB, "old"), trial.content(64 * KIB, "new")
     source, target = trial.source.put("payload.bin", new), trial.destination.put("copy.bin", old)
     replace = trial.cell.variant == "Overwrite: T"
-    token = passive_token(trial)
-    if trial.cell.direction == "push":  # the right to replace is there: only the header forbids it
-        token = trial.passive.place.wallet.scoped(f"storage.modify:{trial.destination.path}")
+    token = passive_token(trial, push="modify")  # the right to replace is there: only the header forbids it
     result = copy(trial, source, target, token=token, overwrite=replace)
     if replace:
         require_copied(trial, result, target, new)
