@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from xdc_testbed.cli.options import Name, Output, StateDir, testbed
 from xdc_testbed.errors import VerifyFailed, WrongUsage
 from xdc_testbed.testbed import remote
+
+if TYPE_CHECKING:
+    from xdc_testbed.events.explain import RuleVerdict
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters of the event router; what the rules would do.")
 dead = typer.Typer(no_args_is_help=True, help="What could not be done: list it, look at one, give it another try.")
@@ -43,10 +46,23 @@ def show_letter(letter: LetterId, name: Name = None, state_dir: StateDir = None)
 
 
 @dead.command("retry")
-def retry_letter(letter: LetterId, name: Name = None, state_dir: StateDir = None) -> None:
-    """Put a dead letter's work back into the row."""
-    item = remote.dead_letters(testbed(name, state_dir), "retry", letter)[0]
-    print(f"  {item['subject']} goes to rule {item['rule']} again as work item {item['id'][:12]}")
+def retry_letter(
+    letter: Annotated[str | None, typer.Argument(help="Id, or as much of its beginning as is unique.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters that hold work.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Those whose reason has this text.")] = None,
+    rule: Annotated[str | None, typer.Option("--rule", help="Those of this rule.")] = None,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Put dead letters' work back into the row: one, all, or those of a reason or rule. Twice runs it once."""
+    if sum((letter is not None, every, reason is not None or rule is not None)) != 1:
+        raise WrongUsage("which dead letters?", remedy="give an id, --all, or --reason and --rule")
+    words = (letter,) if letter is not None else ("--all", reason or "", rule or "")
+    items = remote.dead_letters(testbed(name, state_dir), "retry", *words)
+    for item in items:
+        print(f"  {item['subject']} goes to rule {item['rule']} again as work item {item['id'][:12]}")
+    if not items:
+        print("  no such dead letter")
 
 
 @app.command()
@@ -78,25 +94,41 @@ def probe(
 
 @app.command()
 def explain(
-    event: Annotated[Path, typer.Argument(help="A StorageEvent as JSON, for example from the topic storage-events.")],
-    rules: Annotated[Path, typer.Option("--rules", help="The rules file.")],
+    event: Annotated[str, typer.Argument(help="A StorageEvent as JSON in a file, or the path of a file on a storage.")],
+    rules: Annotated[Path | None, typer.Option("--rules", help="The rules file; default: the testbed's.")] = None,
+    endpoint: Annotated[str, typer.Option("--endpoint", help="Storage of a plain path.")] = "desy-storage",
+    kind: Annotated[str, typer.Option("--type", help="Event of a plain path: written, moved, ...")] = "written",
+    size: Annotated[int | None, typer.Option("--size", min=0, help="Bytes of a plain path; default: unknown.")] = None,
+    checksum: Annotated[bool, typer.Option("--checksum", help="The event of a plain path has a checksum.")] = False,
+    output: Output = "text",
+    name: Name = None,
+    state_dir: StateDir = None,
 ) -> None:
-    """Which rules match an event, and what work would come of it; touches nothing."""
-    from xdc_testbed.events.model import StorageEvent
-    from xdc_testbed.events.rules import load
+    """Which rules match an event and why, condition by condition, and what would be run; touches nothing."""
+    from xdc_testbed.events import explain as explaining
+    from xdc_testbed.events import rules as rules_file
 
-    try:
-        parsed = StorageEvent.model_validate_json(event.read_bytes())
-    except OSError as error:
-        raise WrongUsage(f"{event}: {error.strerror}", remedy="give the path of a readable file") from None
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise WrongUsage(
-            f"{event} is not a storage event: {'.'.join(map(str, fault['loc'])) or 'text'}: {fault['msg']}",
-            remedy="see docs/reference/storage-event.schema.json",
-        ) from None
-    work = list(load(rules).work(parsed, now=time.time()))
-    for item in work:
-        print(f"  {item.rule}: {item.action} {json.dumps(item.parameters)}")
-    if not work:
-        print("  no rule matches")
+    known = (
+        rules_file.load(rules)
+        if rules is not None
+        else rules_file.parse(remote.event_rules(testbed(name, state_dir)), name="the testbed's rules.toml")
+    )
+    if Path(event).is_file() or not event.startswith("/"):
+        parsed = explaining.read_event(Path(event))
+    else:
+        parsed = explaining.event_of(event, endpoint=endpoint, kind=kind, size=size, checksum=checksum)
+    if output == "json":
+        found = explaining.verdicts(known, parsed)
+        print(json.dumps([_verdict_json(verdict) for verdict in found], indent=1))
+        return
+    for line in explaining.lines(known, parsed):
+        print(line)
+
+
+def _verdict_json(verdict: RuleVerdict) -> dict[str, Any]:
+    return {
+        "rule": verdict.rule.name,
+        "matches": verdict.matches,
+        "conditions": [asdict(condition) for condition in verdict.conditions],
+        "actions": [action.model_dump() for action in verdict.rule.action] if verdict.matches else [],
+    }

@@ -1,6 +1,6 @@
 """What the command line asks about events, run on a node that reaches the broker.
 
-    python -m xdc_testbed.events dead list|show ID|retry ID < connection.json
+    python -m xdc_testbed.events dead list|show ID|retry ID|retry --all REASON RULE < connection.json
 
 Standard input holds one JSON object with a secret: {"kafka": {"bootstrap", "ca_file"}, "user", "password"}.
 Standard output gets one JSON line per answer.
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from xdc_testbed.errors import WrongUsage, XdcError
 from xdc_testbed.events import dead_letters
 from xdc_testbed.events.kafka import Connection
+from xdc_testbed.events.model import WorkItem
 
 
 def main(words: list[str]) -> int:
@@ -42,10 +43,16 @@ def _answers(words: list[str], asked: dict[str, Any]) -> list[dict[str, Any]]:
         case ["dead", "show", letter_id]:
             return [dead_letters.show(connection, letter_id).model_dump(mode="json")]
         case ["dead", "retry", letter_id]:
-            item = dead_letters.retry(connection, dead_letters.show(connection, letter_id))
-            return [{"id": item.id, "subject": item.event.subject, "rule": item.rule}]
+            return [_put_back(dead_letters.retry(connection, dead_letters.show(connection, letter_id)))]
+        case ["dead", "retry", "--all", reason, rule]:
+            chosen = dead_letters.chosen(dead_letters.letters(connection), reason=reason, rule=rule)
+            return [_put_back(item) for item in dead_letters.retry_all(connection, chosen)]
         case _:
             raise WrongUsage(f"unknown question: {' '.join(words)}", remedy="dead list, dead show ID, dead retry ID")
+
+
+def _put_back(item: WorkItem) -> dict[str, Any]:
+    return {"id": item.id, "subject": item.event.subject, "rule": item.rule}
 
 
 def _short(letter: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 
 from confluent_kafka import KafkaError, Message, Producer
 from pydantic import ValidationError
@@ -39,14 +40,35 @@ def show(connection: Connection, letter_id: str) -> DeadLetter:
     return found[-1]
 
 
+def chosen(found: Iterable[DeadLetter], *, reason: str = "", rule: str = "") -> list[DeadLetter]:
+    """Those that hold work, whose reason has the text, and which are of the rule; empty means any. Of several about
+    the same work the newest.
+    """
+    fitting = {
+        letter.item.id: letter
+        for letter in found
+        if letter.item is not None and reason in letter.reason and rule in ("", letter.item.rule)
+    }
+    return list(fitting.values())
+
+
 def retry(connection: Connection, letter: DeadLetter) -> WorkItem:
     """Put a dead letter's work back into the row; user `admin`. Doing it twice runs it once.
 
     Raises WrongUsage when the letter holds no work, BrokerUnavailable when the broker does not take it.
     """
-    if letter.item is None:
-        raise WrongUsage(f"dead letter {letter.id} holds no work item", remedy="its record was unreadable: see `raw`")
-    item = letter.item.retried(created_at=time.time())
+    return retry_all(connection, [letter])[0]
+
+
+def retry_all(connection: Connection, found: Sequence[DeadLetter]) -> list[WorkItem]:
+    """The same for many. Raises the same, and WrongUsage before anything is put back."""
+    items: list[WorkItem] = []
+    for letter in found:
+        if letter.item is None:
+            raise WrongUsage(
+                f"dead letter {letter.id} holds no work item", remedy="its record was unreadable: see `raw`"
+            )
+        items.append(letter.item.retried(created_at=time.time()))
     failures: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _: Message) -> None:
@@ -54,11 +76,14 @@ def retry(connection: Connection, letter: DeadLetter) -> WorkItem:
             failures.append(error)
 
     producer = Producer({**connection.producer(), "message.timeout.ms": int(_ACKNOWLEDGED_WITHIN * 1000)})
-    producer.produce(INVOCATIONS, item.to_json(), item.key.encode(), on_delivery=delivered)
+    for item in items:
+        producer.produce(INVOCATIONS, item.to_json(), item.key.encode(), on_delivery=delivered)
+        producer.poll(0)
     left = producer.flush(_ACKNOWLEDGED_WITHIN + 1)
     if left or failures:
         raise BrokerUnavailable(
-            f"the broker did not take {item.id}: {failures[0] if failures else 'no answer'}",
-            remedy="is the broker running, and may this user write invocations?",
+            f"the broker did not take {max(left, len(failures))} of {len(items)} work items: "
+            f"{failures[0] if failures else 'no answer'}",
+            remedy="is the broker running, and may this user write invocations? Another try runs nothing twice.",
         )
-    return item
+    return items

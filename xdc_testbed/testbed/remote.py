@@ -242,7 +242,7 @@ def event_probe(testbed: Testbed, *, count: int, burst: bool, deadline: float) -
 
 
 def dead_letters(testbed: Testbed, *words: str) -> list[dict[str, Any]]:
-    """Ask about dead letters: `list`, `show ID`, `retry ID`."""
+    """Ask about dead letters: `list`, `show ID`, `retry ID`, `retry --all REASON RULE`."""
     done = ssh.execute(
         client(testbed),
         testbed.known_hosts,
@@ -259,6 +259,14 @@ def dead_letters(testbed: Testbed, *words: str) -> list[dict[str, Any]]:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
         raise WrongUsage(said[0], remedy=said[1] if len(said) > 1 else None)
     return [json.loads(line) for line in done.text.splitlines()]
+
+
+def event_rules(testbed: Testbed) -> str:
+    """The text of the rules that the testbed's router follows."""
+    node = next((node for node in testbed.nodes() if "event_router" in node.groups), None)
+    if node is None:
+        raise WrongUsage("the testbed has no event router", remedy="give one node the group 'event_router'")
+    return ssh.execute(node, testbed.known_hosts, "cat", "/etc/xdc-testbed/rules.toml", timeout=30).text
 
 
 def _broker_question(testbed: Testbed, user: str) -> dict[str, Any]:
