@@ -1,7 +1,8 @@
 """Which dCache the contract cases run against: the emulator, or a real one that is named on the command line.
 
 pytest tests/contract/dcache --dcache https://host:2881 --dcache-frontend https://host:3880 --dcache-ca FILE
-       [--dcache-plain http://host:2880] [--dcache-directory /data/contract] [--dcache-kafka host:9092]
+       [--dcache-plain http://host:2880] [--dcache-directory /data/contract]
+       [--dcache-kafka host:9092 --dcache-topic billing]
 
 Credentials of a real one come from the environment, never from the command line: DCACHE_USER and DCACHE_PASSWORD
 (who owns --dcache-directory), DCACHE_OTHER_USER and DCACHE_OTHER_PASSWORD (another user), DCACHE_CERTIFICATE and
@@ -36,7 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dcache-plain", help="URL of its unencrypted WebDAV door, if it has one")
     parser.addoption("--dcache-ca", help="PEM file of the authority of its certificates")
     parser.addoption("--dcache-directory", default="/data", help="directory that the cases may write to")
-    parser.addoption("--dcache-kafka", help="bootstrap server of the broker that it publishes to, unencrypted")
+    parser.addoption("--dcache-kafka", help="bootstrap server of the broker that its billing cell tells, unencrypted")
+    parser.addoption("--dcache-topic", default="billing", help="topic of its billing records there")
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import posixpath
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class NamespaceError(Exception):
@@ -98,9 +100,18 @@ CREATE INDEX IF NOT EXISTS entry_parent ON entry (parent);
 """
 
 
+@functools.lru_cache(4096)
+def _decoded(text: str) -> Any:
+    """What a coded column holds; shared by all entries that hold the same, so nobody may change it."""
+    value = json.loads(text)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def column_value(name: str, value: object) -> object:
     """A field as the database holds it."""
     if name in CODED:
+        if not value:
+            return "{}" if isinstance(value, Mapping) else "[]"
         return json.dumps(sorted(value) if isinstance(value, frozenset) else value)
     return int(value) if isinstance(value, bool) else value
 
@@ -112,10 +123,10 @@ def entry_of(row: sqlite3.Row) -> Entry:
     fields["on_tape"] = bool(row["on_tape"])
     return Entry(
         **fields,
-        checksums=json.loads(row["checksums"]),
-        pools=tuple(json.loads(row["pools"])),
-        labels=frozenset(json.loads(row["labels"])),
-        xattrs=json.loads(row["xattrs"]),
+        checksums=_decoded(row["checksums"]),
+        pools=_decoded(row["pools"]),
+        labels=frozenset(_decoded(row["labels"])),
+        xattrs=_decoded(row["xattrs"]),
     )
 
 

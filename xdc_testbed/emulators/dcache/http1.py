@@ -6,29 +6,25 @@ sendfile: none of the usual ASGI servers can do these, so this one exists. Messa
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
 import logging
 import mmap
 import socket
 import ssl
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import httptools
 
 _log = logging.getLogger(__name__)
 _IDLE = 120.0
-_STALLED = 60.0
+STALLED = 60.0
+"""Seconds without a byte after which a busy connection is given up."""
 _READ = 256 * 1024
 _WRITE = 1 << 20
 _LARGEST_HEAD = 64 * 1024
-_MOST_CONNECTIONS = 1024
-_SMALL = 64 * 1024
 
 
 class ConnectionLost(Exception):
@@ -37,9 +33,8 @@ class ConnectionLost(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """One answer. headers: in the order in which they are sent; body: sent with a Content-Length unless `bare`;
-    reason: of the status line, the usual one when empty; bare: no Content-Length is added, as the product does for an
-    empty body."""
+    """One answer. headers: in the order in which they are sent, without those that every answer has; reason: of the
+    status line, the usual one when empty."""
 
     status: int
     body: bytes = b""
@@ -110,7 +105,7 @@ class Connection:
                 if size:
                     raise ConnectionLost("in the head of a request")
                 return None
-            self.socket.settimeout(_STALLED)
+            self.socket.settimeout(STALLED)
             size += len(data)
             self._feed(data)
             if size > _LARGEST_HEAD and not self._head:
@@ -155,7 +150,7 @@ class Connection:
         except OSError:
             return True
         finally:
-            self.socket.settimeout(_STALLED)
+            self.socket.settimeout(STALLED)
         if data:
             self._feed(data)
         return not data
@@ -244,109 +239,6 @@ class Request:
         """The client's certificate in DER."""
         sock = self.connection.socket
         return sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
-
-
-class Handler(Protocol):
-    """Answers one request: sends everything itself, and says whether the connection may be used again."""
-
-    def __call__(self, request: Request) -> bool: ...
-
-
-class Server:
-    """Listens on one port until stopped. port: the real one once started, also for a wanted port of 0."""
-
-    def __init__(self, host: str, port: int, handler: Handler, context: ssl.SSLContext | None, name: str) -> None:
-        self._handler = handler
-        self._context = context
-        self.name = name
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._stopping = False
-        self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=512)
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._accept, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self, patience: float) -> None:
-        """Take no more connections, end the idle ones, and those that are busy after patience seconds."""
-        self._stopping = True
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(patience)
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and self._busy:
-            time.sleep(0.02)
-        with self._lock:
-            for sock in self._open:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-
-    _busy = 0
-
-    def _accept(self) -> None:
-        while not self._stopping:
-            try:
-                sock, peer = self._listener.accept()
-            except OSError:
-                if self._stopping:
-                    return
-                _log.exception("%s cannot accept a connection", self.name)
-                time.sleep(0.1)
-                continue
-            if not self._slots.acquire(blocking=False):
-                sock.close()
-                continue
-            threading.Thread(target=self._serve, args=(sock, peer[:2]), name=self.name, daemon=True).start()
-
-    def _serve(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(_STALLED)
-            if self._context is not None:
-                sock = self._context.wrap_socket(sock, server_side=True)
-            with self._lock:
-                self._open.add(sock)
-            self._talk(Connection(sock, peer, self._context is not None))
-        except (ConnectionLost, OSError) as error:
-            _log.debug("%s: connection from %s: %s", self.name, peer[0], error)
-        finally:
-            with self._lock:
-                self._open.discard(sock)
-            self._close(sock)
-            self._slots.release()
-
-    def _talk(self, connection: Connection) -> None:
-        while not self._stopping:
-            request = connection.read_request()
-            if request is None:
-                return
-            with self._lock:
-                self._busy += 1
-            try:
-                if not self._handler(request):
-                    return
-            finally:
-                with self._lock:
-                    self._busy -= 1
-
-    @staticmethod
-    def _close(sock: socket.socket) -> None:
-        """Close, after the client had a moment to read the answer to a request whose body was not wanted."""
-        with contextlib.suppress(OSError):
-            sock.settimeout(1.0)
-            if isinstance(sock, ssl.SSLSocket):
-                sock.unwrap()
-            sock.shutdown(socket.SHUT_WR)
-            deadline = time.monotonic() + 1.0
-            while sock.recv(_READ) and time.monotonic() < deadline:
-                pass
-        sock.close()
 
 
 def http_date(moment: float | None = None) -> str:

@@ -311,8 +311,6 @@ class Namespace:
     def _insert(self, path: str, *, is_dir: bool, uid: int, gid: int, mode: int) -> Entry:
         path = clean(path)
         with self._lock:
-            if self._row("SELECT 1 FROM entry WHERE path = ?", path) is not None:
-                raise AlreadyExists(path)
             parent = self._parent(path)
             entry = dataclasses.replace(
                 _entry(
@@ -324,9 +322,12 @@ class Namespace:
                 policy=parent.policy,
                 policy_state=None if parent.policy is None else 0,
             )
-            with self._transaction():
-                self._store(entry)
-                self._touch(parent.pnfsid)
+            try:
+                with self._transaction():
+                    self._store(entry)
+                    self._touch(parent.pnfsid)
+            except sqlite3.IntegrityError:
+                raise AlreadyExists(path) from None
         return entry
 
     def _store(self, entry: Entry) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
+from collections.abc import Iterator
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -28,6 +30,15 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         session = self.transport.get_extra_info("ssl_object")
         self.scope["client_certificate"] = None if session is None else session.getpeercert(True)  # type: ignore[typeddict-unknown-key]
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to the service."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Called by uvicorn."""
+        yield
 
 
 class Rest:
@@ -68,9 +79,8 @@ class Rest:
         if self._socket is None:
             await stop.wait()
             return
-        server = uvicorn.Server(self._settings())
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        task = asyncio.create_task(server._serve([self._socket]))
+        server = Server(self._settings())
+        task = asyncio.create_task(server.serve([self._socket]))
         await asyncio.wait({task, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
         frontend.shutdown(self._app)
         server.should_exit = True

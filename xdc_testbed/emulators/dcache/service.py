@@ -12,11 +12,11 @@ from .billing import Billing
 from .config import Config
 from .door.door import Door
 from .entries import Entry
-from .http1 import Server
 from .identity import Identity
 from .namespace import Namespace
 from .pool.mover import Pool
 from .rest import Rest
+from .server import Server
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 5.0
