@@ -35,6 +35,7 @@ def test_status_names_every_service_with_its_kind_and_finds_all_active(testbed: 
     assert {word for node in status["nodes"] for word in node["units"].values()} == {"active"}
     kinds = {endpoint["product"]: endpoint["kind"] for endpoint in status["endpoints"]}
     assert kinds == {
+        "dcache": "emulator",
         "xrootd": "real",
         "xcache": "real",
         "kafka": "real",
