@@ -85,7 +85,8 @@ class Clock:
         self._counters = counters
         self._backoff = Backoff(1, 60)
         self._stop = threading.Event()
-        self._producer = Producer({**connection.producer(), "logger": log})
+        # As quixstreams does: an answer has to come to the partition in which the run's arrivals are.
+        self._producer = Producer({**connection.producer(), "partitioner": "murmur2", "logger": log})
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="manifests")
         self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
 

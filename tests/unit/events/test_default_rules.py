@@ -12,11 +12,13 @@ from xdc_testbed.events.rules import Rules, parse
 TEMPLATES = content.root() / "roles" / "event_router" / "templates"
 
 
-def rules(*storages: str) -> Rules:
+def rules(*storages: str, product: str = "xrootd") -> Rules:
     engine = jinja2.Environment(  # noqa: S701 - what it writes is no HTML
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    return parse(engine.get_template("rules.toml.j2").render(_event_router_storages=list(storages)))
+    testbed = [{"name": name, "product": product} for name in storages]
+    template = engine.get_template("rules.toml.j2")
+    return parse(template.render(_event_router_storages=list(storages), testbed_storages=testbed))
 
 
 def actions(found: Rules, path: str, kind: EventType, endpoint: str = "desy-storage") -> list[tuple[str, object]]:
@@ -40,7 +42,20 @@ def test_a_corrected_file_and_its_manifest_are_shipped(path: str) -> None:
     assert actions(found, path, EventType.MOVED) == [("/_/xdc/transfer", "remote-storage")]
 
 
-def test_what_arrives_at_the_remote_site_starts_nothing() -> None:
+def test_a_manifest_that_arrives_at_the_remote_site_is_recorded() -> None:
+    found = rules("desy-storage", "remote-storage")
+    manifest = f"{CORRECTED}.manifest.json"
+    assert actions(found, manifest, EventType.MOVED, "remote-storage") == [("/_/xdc/catalogue", None)]
+
+
+def test_with_dcache_raw_data_moves_to_tape_when_its_manifest_has_arrived_at_the_remote_site() -> None:
+    found = rules("desy-storage", "remote-storage", product="dcache")
+    manifest = f"{CORRECTED}.manifest.json"
+    asked = [name for name, _ in actions(found, manifest, EventType.MOVED, "remote-storage")]
+    assert asked == ["/_/xdc/catalogue", "/_/xdc/qos"]
+
+
+def test_other_files_that_arrive_at_the_remote_site_start_nothing() -> None:
     found = rules("desy-storage", "remote-storage")
     assert [actions(found, path, EventType.MOVED, "remote-storage") for path in (RAW, CORRECTED)] == [[], []]
 
