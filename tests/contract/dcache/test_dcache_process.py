@@ -96,6 +96,18 @@ def test_a_client_that_never_comes_is_given_up(authority: Authority) -> None:
         assert {record["status"]["code"] for record in records} == {10006}
 
 
+def test_a_url_of_no_mover_leads_back_to_its_own_door_only(own_dcache: DcacheUnderTest) -> None:
+    with opened(own_dcache) as door:
+        door.put("file", b"hello")
+        pool = door.ask("GET", "file").header("location").partition("/data/")[0]
+        known = (
+            f"{pool}/data/x?dcache-http-uuid=none&dcache-http-ref={door.url.replace(':', '%3A').replace('/', '%2F')}"
+        )
+        assert door.wire.ask("GET", known).header("location") == f"{door.url}/data/x"
+        other = f"{pool}/data/x?dcache-http-uuid=none&dcache-http-ref=https%3A%2F%2Fevil.example"
+        assert (door.wire.ask("GET", other).code, door.wire.ask("GET", other).header("location")) == (400, "")
+
+
 @pytest.mark.parametrize(("mode", "read", "write"), [("NONE", 401, 401), ("READONLY", 302, 401), ("FULL", 302, 403)])
 def test_nobody_gets_what_the_door_is_set_to(authority: Authority, mode: str, read: int, write: int) -> None:
     with emulated(authority, tables={"webdav": {"anonymous": mode}}) as dcache, opened(dcache) as door:

@@ -111,6 +111,13 @@ def test_a_path_that_leaves_the_tree_is_refused(door: Door) -> None:
     assert door.wire.ask("GET", f"{door.url}{door.folder}/../../../etc/passwd", door.headers).code in {400, 404}
 
 
+def test_a_name_cannot_add_headers_to_an_answer(door: Door) -> None:
+    url = f"{door.url}{door.folder}/no%0d%0aX-Evil:%20yes/file"
+    answer = door.wire.ask("COPY", url, {**door.headers, "Credential": "none", "Source": "http://127.0.0.1:1/x"})
+    assert answer.code == 400
+    assert answer.header("x-evil") == ""
+
+
 def test_an_overwritten_file_has_the_new_content_only(door: Door) -> None:
     door.put("file", BODY)
     door.put("file", b"new")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from .config import Config
 from .http1 import ConnectionLost, Request, Response, http_date
 
 _DRAINED = 64 * 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def server_name(config: Config) -> str:
@@ -37,8 +40,9 @@ def head(request: Request, response: Response, server: str, *, open_: bool, pool
         fields = [*headers, ("Server", server), *closing]
     else:
         fields = [*closing, ("Date", http_date()), ("Server", server), *headers]
-    text = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    return f"HTTP/1.1 {response.status_line}\r\n{text}\r\n".encode("latin-1", "replace")
+    lines = [f"HTTP/1.1 {response.status_line}", *(f"{name}: {value}" for name, value in fields)]
+    clean = (_CONTROL.sub("?", line) for line in lines)
+    return ("\r\n".join(clean) + "\r\n\r\n").encode("latin-1", "replace")
 
 
 def plain(status: int, text: str, reason: str = "") -> Response:

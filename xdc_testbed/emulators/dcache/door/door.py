@@ -15,7 +15,7 @@ from ..http1 import ConnectionLost, Request
 from ..identity import Identity
 from ..namespace import Namespace
 from ..pool.mover import Pool
-from ..records import Transfer
+from ..records import Status, Transfer
 from ..web import answer, plain, server_name
 from . import macaroon_requests, reading, tpc, writing
 from .access import Access, Call, Refused
@@ -77,6 +77,7 @@ class Door:
     def stage(self, call: Call, entry: Entry) -> Entry:
         """Wait until a file that is on tape only is in the pool again. Raises Refused."""
         if self.stager is None or not entry.on_tape:
+            self.billing.warned("PoolManager", Status(10025, f"No read pools online for {entry.path}"))
             raise Refused(plain(500, f"No read pools online for {entry.path}"))
         if not call.subject.may("STAGE", call.path):
             raise call.forbidden()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import mimetypes
+import re
 from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -16,6 +17,8 @@ _DCACHE = "http://www.dcache.org/2013/webdav"
 _SRM = "http://srm.lbl.gov/StorageResourceManager"
 _USUAL_FILE = ("getcontentlength", "getetag", "displayname", "getcontenttype", "getlastmodified", "creationdate")
 _USUAL_DIRECTORY = ("resourcetype", "getetag", "displayname", "getcontenttype", "getlastmodified", "creationdate")
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Characters that XML cannot hold."""
 _NAMESPACES = (
     'xmlns:cal="urn:ietf:params:xml:ns:caldav" xmlns:cs="http://calendarserver.org/ns/" '
     'xmlns:card="urn:ietf:params:xml:ns:carddav" xmlns:d="DAV:"'
@@ -117,7 +120,7 @@ def _value(entry: Entry, namespace: str, name: str) -> str | None:
             case "getetag":
                 return etag(entry)
             case "displayname":
-                return escape(entry.name)
+                return escape(_UNWRITABLE.sub("?", entry.name))
             case "getcontenttype":
                 return content_type(entry)
             case "getlastmodified":

@@ -83,7 +83,7 @@ class Pool:
         query = parse_qs(parts.query)
         mover = self._claim(query.get("dcache-http-uuid", [""])[0], request.method)
         if mover is None:
-            return answer(request, _unknown(query, parts.path), self.server, pool=True)
+            return answer(request, self._unknown(request, query, parts.path), self.server, pool=True)
         mover.transfer.local = "{}:{}".format(*request.connection.local)
         work: Callable[[Pool, Request, Mover], bool] = upload.serve if request.method == "PUT" else download.serve
         try:
@@ -129,10 +129,10 @@ class Pool:
         if transfer.is_write:
             self.namespace.abandon(mover.entry.pnfsid)
 
-
-def _unknown(query: Mapping[str, list[str]], path: str) -> Response:
-    """A mover that is no longer there: back to the door, which the URL names."""
-    door = query.get("dcache-http-ref", [""])[0]
-    if door:
-        return Response(307, headers=[("Location", door + path)], reason="Request is no longer valid")
-    return Response(400, reason="Request lacks the id of a mover")
+    def _unknown(self, request: Request, query: Mapping[str, list[str]], path: str) -> Response:
+        """A mover that is no longer there: back to the door that the URL names, if it is on this host."""
+        door = query.get("dcache-http-ref", [""])[0]
+        hosts = {self.config.host, urlsplit(f"//{request.headers.get('host', '')}").hostname}
+        if urlsplit(door).scheme in {"http", "https"} and urlsplit(door).hostname in hosts:
+            return Response(307, headers=[("Location", door + path)], reason="Request is no longer valid")
+        return Response(400, reason="Request lacks the id of a mover")
