@@ -143,9 +143,9 @@ class Action:
 
 DEFAULT_LIMITS = {
     "calibrate": Limits(memory=512, time_limit=120),
-    "transfer": Limits(memory=256, time_limit=120),
-    "qos": Limits(memory=256, time_limit=300),
-    "catalogue": Limits(memory=256, time_limit=60),
+    "transfer": Limits(memory=128, time_limit=120),
+    "qos": Limits(memory=128, time_limit=300),
+    "catalogue": Limits(memory=128, time_limit=60),
     "noop": Limits(memory=128, time_limit=10),
 }
 

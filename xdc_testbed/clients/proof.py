@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.clients.xroot import Xroot
 from xdc_testbed.errors import VerifyFailed, XdcError
 
+_WORN = 20.0  # seconds in which a cache has given up its dead connections
 SIZE = 300_000  # bytes of the file that is written
 
 
@@ -161,13 +163,17 @@ def prove_cache(question: CacheQuestion, steps: Steps) -> None:
 
 
 def _first_read(cache: WebDav, path: str) -> bytes:
-    """A read that may be the cache's first since its origin was restarted: XRootD 5.5 keeps connections to an https
-    origin, and the read that finds one dead fails.
+    """A read that may be the cache's first since its origin was restarted: XRootD 5.5 keeps many connections to an
+    https origin, and each read that finds one dead fails.
     """
-    for _ in range(2):
-        with suppress(Unreachable, StorageError):
+    deadline = time.monotonic() + _WORN
+    while True:
+        try:
             return cache.get(path)
-    return cache.get(path)
+        except (Unreachable, StorageError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def answer(text: str) -> dict[str, Any]:
