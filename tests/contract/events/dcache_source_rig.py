@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from event_rig import BILLING, Broker, Process, until
 
@@ -58,6 +61,43 @@ def door(dcache: DcacheUnderTest) -> WebDav:
 def frontend(dcache: DcacheUnderTest) -> Dcache:
     """Its REST interface, as tester."""
     return Dcache(dcache.frontend, ca_file=dcache.ca, credential=Credential(basic=("tester", "secret")))
+
+
+def cut_upload(dcache: DcacheUnderTest, path: str, *, redirected: bool = True) -> None:
+    """Promise 100000 bytes, send half of them and go. The file is there when this returns, or is to go.
+
+    redirected: to the pool, whose partial file stays; else through the door, which removes it.
+    """
+    expect = {"Expect": "100-continue"} if redirected else {}
+    with _tls(dcache, dcache.webdav) as connection:
+        _ask(connection, dcache.webdav, path, expect)
+        if not redirected:
+            connection.sendall(50_000 * b"x")
+            return
+        head = connection.recv(65536).decode()
+    assert " 307 " in head.partition("\r\n")[0], head
+    location = next(line.partition(": ")[2] for line in head.splitlines() if line.lower().startswith("location: "))
+    with _tls(dcache, location) as connection:
+        _ask(connection, location, "/" + location.partition("://")[2].partition("/")[2], {})
+        connection.sendall(50_000 * b"x")
+    folder, _, name = path.rpartition("/")
+    with frontend(dcache) as client:
+        until(lambda: [each for each in client.list(folder) if each.path.endswith(f"/{name}") and each.size], "a half")
+
+
+def _tls(dcache: DcacheUnderTest, url: str) -> ssl.SSLSocket:
+    address = urlsplit(url)
+    assert address.hostname is not None
+    context = ssl.create_default_context(cafile=str(dcache.ca))
+    context.load_cert_chain(*map(str, dcache.certificates["tester"]))
+    plain = socket.create_connection((address.hostname, address.port or 443), 10)
+    return context.wrap_socket(plain, server_hostname=address.hostname)
+
+
+def _ask(connection: ssl.SSLSocket, url: str, path: str, headers: dict[str, str]) -> None:
+    lines = [f"PUT {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", "Content-Length: 100000"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode())
 
 
 class DcacheSource:

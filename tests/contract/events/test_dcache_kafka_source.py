@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
-from dcache_source_rig import DcacheSource, Events, door, kafka_source
+from dcache_source_rig import DcacheSource, Events, cut_upload, door, kafka_source
 from event_rig import BILLING, produce
 
 from xdc_testbed.clients.digests import adler32
@@ -58,23 +55,11 @@ def test_overwriting_and_removing_are_told_in_order(
     assert found[1].data.storage_id == found[2].data.storage_id != found[0].data.storage_id
 
 
-def cut_upload(dcache: DcacheUnderTest, path: str) -> None:
-    """Promise 100000 bytes to the door, send half of them and go."""
-    address = urlsplit(dcache.webdav)
-    assert address.hostname is not None
-    context = ssl.create_default_context(cafile=str(dcache.ca))
-    context.load_cert_chain(*map(str, dcache.certificates["tester"]))
-    with (
-        socket.create_connection((address.hostname, address.port or 443), 10) as plain,
-        context.wrap_socket(plain, server_hostname=address.hostname) as connection,
-    ):
-        head = f"PUT {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 100000\r\n\r\n"
-        connection.sendall(head.encode() + 50_000 * b"x")
-
-
-def test_a_cut_upload_is_no_event(dcache: DcacheUnderTest, source: DcacheSource, events: Events) -> None:
-    cut_upload(dcache, "/data/kafka-cut/half")
+def test_cut_uploads_are_no_events(dcache: DcacheUnderTest, source: DcacheSource, events: Events) -> None:
     with door(dcache) as webdav:
+        webdav.mkcol("/data/kafka-cut")
+        cut_upload(dcache, "/data/kafka-cut/half")
+        cut_upload(dcache, "/data/kafka-cut/proxied", redirected=False)
         webdav.put("/data/kafka-cut/whole", b"x")
         events.wait("/data/kafka-cut/", 1)
     events.quiet(1)

@@ -12,6 +12,7 @@ from dcache_source_rig import (
     Authority,
     DcacheSource,
     Events,
+    cut_upload,
     door,
     emulator,
     frontend,
@@ -21,7 +22,6 @@ from dcache_source_rig import (
     storage,
 )
 from event_rig import until
-from test_dcache_kafka_source import cut_upload
 
 from xdc_testbed.clients.dcache_events import EventChannels
 from xdc_testbed.clients.digests import adler32
@@ -52,6 +52,11 @@ def told(events: Events, folder: str) -> list[tuple[str, str]]:
     first = {each.id: each for each in reversed(events.below(folder))}
     found = [each for each in events.below(folder) if first[each.id] is each]
     return [(each.type.word, each.subject.removeprefix(folder)) for each in found]
+
+
+def doubts(events: Events, folder: str) -> list[str]:
+    """The reasons for which an upload cut in the middle was not told."""
+    return [each.reason for each in events.dead if f"{folder}/half" in (each.raw or "")]
 
 
 def test_an_upload_has_one_id_by_listing_over_kafka_and_over_the_stream(
@@ -115,9 +120,11 @@ def test_cut_uploads_are_no_events_and_are_kept_with_the_reason(
     dcache: DcacheUnderTest, source: DcacheSource, watched: str, events: Events
 ) -> None:
     cut_upload(dcache, f"{watched}/half")
+    cut_upload(dcache, f"{watched}/proxied", redirected=False)
     with door(dcache) as webdav:
         webdav.put(f"{watched}/whole", b"x")
     events.wait(watched, 1)
+    until(lambda: events.update(0.1) or doubts(events, watched), "doubt")
     events.quiet(0.5)
     assert told(events, watched) == [("written", "/whole")]
 
@@ -191,6 +198,27 @@ def test_after_a_loss_of_notices_the_listing_finds_what_they_said(
         found = events.wait("/data/loss/", 21)
         assert source.process.stop() == 0, source.logged()
     assert len({each.id for each in found}) == len({each.subject for each in found}) == 21
+
+
+def test_an_upload_cut_while_nobody_watched_is_known_by_its_record(
+    pipeline: Pipeline, dcache: DcacheUnderTest, watched: str, events: Events, tmp_path: Path
+) -> None:
+    source = sse_source(pipeline.broker, dcache, tmp_path, watched, billing=True)
+    assert source.process.stop() == 0, source.logged()
+    with door(dcache) as webdav, frontend(dcache) as client:
+        channels = EventChannels(client)
+        for channel in channels.find("xdc-loopback-dcache-storage"):
+            channels.delete(channel)
+        cut_upload(dcache, f"{watched}/half")
+        webdav.put(f"{watched}/whole", b"x")
+        assert {each.path for each in client.list(watched)} == {f"{watched}/half", f"{watched}/whole"}
+    source.start()
+    events.wait(watched, 1)
+    until(
+        lambda: events.update(0.1) or [each for each in events.dead if f"{watched}/half" in (each.raw or "")], "doubt"
+    )
+    assert source.process.stop() == 0, source.logged()
+    assert told(events, watched) == [("written", "/whole")]
 
 
 def test_another_reader_of_the_channel_is_outlived(

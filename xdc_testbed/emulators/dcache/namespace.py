@@ -40,13 +40,16 @@ _FILE = "test:default@osm"
 
 
 class Namespace:
-    """The names below one root folder. changes: who is told; removed: called with every file whose bytes have gone."""
+    """The names below one root folder, which no other process may use meanwhile: WrongUsage is raised then. changes:
+    who is told; removed: called with every file whose bytes have gone."""
 
     def __init__(self, config: Config) -> None:
         self.changes = Changes()
         self.removed: list[Callable[[Entry], None]] = []
         self._root = config.root
         self._pools = config.pools
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._claim = _claimed(self._root / "lock")
         for pool in self._pools:
             (self._root / "pools" / pool / "data").mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
@@ -120,15 +123,19 @@ class Namespace:
         self.tell(made, "IN_CREATE")
         return made
 
-    def commit(self, pnfsid: str, *, size: int, checksums: Mapping[str, str], pool: str) -> Entry:
-        """End the upload of a file: from now on it is whole, and survives. Raises NotFound when it was removed."""
+    def commit(self, pnfsid: str, *, size: int, checksums: Mapping[str, str], pool: str, failed: bool = False) -> Entry:
+        """End the upload of a file: from now on it survives, also what a failed one has left. Raises NotFound when it
+        was removed.
+
+        The product sets attributes twice more after a failed upload: the only trace of it among the changes.
+        """
         now = time.time()
         with self._lock:
             entry = self._set(
                 pnfsid,
                 {"size": size, "checksums": dict(checksums), "pools": (pool,), "modified": now, "changed": now},
             )
-        self.tell(entry, "IN_ATTRIB", "IN_CLOSE_WRITE", "IN_ATTRIB")
+        self.tell(entry, "IN_ATTRIB", "IN_CLOSE_WRITE", "IN_ATTRIB", *(["IN_ATTRIB"] * 2 if failed else []))
         return entry
 
     def abandon(self, pnfsid: str) -> None:
@@ -260,6 +267,7 @@ class Namespace:
         """Close the database; nothing may be called afterwards."""
         with self._lock:
             self._database.close()
+            self._claim.close()
 
     def _gone(self, entry: Entry) -> None:
         self.tell(entry, "IN_DELETE_SELF", "IN_DELETE")

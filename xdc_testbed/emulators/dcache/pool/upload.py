@@ -101,4 +101,4 @@ def _keep(pool: Pool, mover: Mover, found: Mapping[str, str]) -> None:
     transfer = mover.transfer
     transfer.door_size = transfer.size
     with contextlib.suppress(NotFound):
-        pool.namespace.commit(mover.entry.pnfsid, size=transfer.size, checksums=found, pool=transfer.pool)
+        pool.namespace.commit(mover.entry.pnfsid, size=transfer.size, checksums=found, pool=transfer.pool, failed=True)
