@@ -46,10 +46,9 @@ def main() -> int:
 
 
 def missing_packages() -> int:
-    """How many of system-packages.txt this machine lacks."""
-    wanted = [
-        line for line in (ROOT / "system-packages.txt").read_text().splitlines() if line and not line.startswith("#")
-    ]
+    """How many of system-packages.txt this machine lacks, without those that only tests need."""
+    text = (ROOT / "system-packages.txt").read_text().partition("# What follows is for checks")[0]
+    wanted = [line for line in text.splitlines() if line and not line.startswith("#")]
     have = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"],
         capture_output=True,
