@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import signal
-import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,14 @@ from dcache_door import Door, bearer, opened
 from dcache_rig import DcacheEmulator, DcacheUnderTest, emulated, until
 from storage_rig import Authority, TokenIssuer
 
-_ROOT = Path(__file__).parents[3]
+from xdc_testbed.emulators.dcache.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def spare(authority: Authority) -> Iterator[DcacheUnderTest]:
+    """An emulator for the cases that leave it as it was."""
+    with emulated(authority) as started:
+        yield started
 
 
 def _emulator(dcache: DcacheUnderTest) -> DcacheEmulator:
@@ -74,12 +80,12 @@ def test_metadata_survives_an_orderly_end(own_dcache: DcacheUnderTest) -> None:
         ]
 
 
-def test_it_says_what_it_is_and_no_credentials(own_dcache: DcacheUnderTest) -> None:
-    with opened(own_dcache) as door:
+def test_it_says_what_it_is_and_no_credentials(spare: DcacheUnderTest) -> None:
+    with opened(spare) as door:
         assert "emulator" in door.ask("OPTIONS", "").header("server")
         replace(door, headers=bearer("MDAxsecretmacaroon")).ask("GET", "file")
         door.ask("GET", "file?authz=eyJsecret.token.here")
-    log = _emulator(own_dcache).log()
+    log = _emulator(spare).log()
     assert "EMULATOR of dCache" in log
     words = ["secretmacaroon", "eyJsecret", base64.b64encode(b"tester:secret").decode(), "dickerelch"]
     assert not [word for word in words if word in log]
@@ -96,8 +102,8 @@ def test_a_client_that_never_comes_is_given_up(authority: Authority) -> None:
         assert {record["status"]["code"] for record in records} == {10006}
 
 
-def test_a_url_of_no_mover_leads_back_to_its_own_door_only(own_dcache: DcacheUnderTest) -> None:
-    with opened(own_dcache) as door:
+def test_a_url_of_no_mover_leads_back_to_its_own_door_only(spare: DcacheUnderTest) -> None:
+    with opened(spare) as door:
         door.put("file", b"hello")
         pool = door.ask("GET", "file").header("location").partition("/data/")[0]
         known = (
@@ -108,7 +114,7 @@ def test_a_url_of_no_mover_leads_back_to_its_own_door_only(own_dcache: DcacheUnd
         assert (door.wire.ask("GET", other).code, door.wire.ask("GET", other).header("location")) == (400, "")
 
 
-@pytest.mark.parametrize(("mode", "read", "write"), [("NONE", 401, 401), ("READONLY", 302, 401), ("FULL", 302, 403)])
+@pytest.mark.parametrize(("mode", "read", "write"), [("READONLY", 302, 401), ("FULL", 302, 403)])
 def test_nobody_gets_what_the_door_is_set_to(authority: Authority, mode: str, read: int, write: int) -> None:
     with emulated(authority, tables={"webdav": {"anonymous": mode}}) as dcache, opened(dcache) as door:
         door.put("file", b"hello")
@@ -145,10 +151,10 @@ def test_the_scope_of_a_token_limits_it(authority: Authority, issuer: TokenIssue
         assert holder(f"storage.modify:{door.folder}").ask("DELETE", "in/new").code == 204
 
 
-def test_the_billing_file_holds_what_the_billing_cell_tells(own_dcache: DcacheUnderTest) -> None:
-    with opened(own_dcache) as door:
+def test_the_billing_file_holds_what_the_billing_cell_tells(spare: DcacheUnderTest) -> None:
+    with opened(spare) as door:
         door.put("file", b"hello")
-        records = until(lambda: _of(own_dcache, door.path("file"), 2), "its records")
+        records = until(lambda: _of(spare, door.path("file"), 2), "its records")
     assert [record["msgType"] for record in records] == ["transfer", "request"]
     assert "moverInfo" not in records[1]
 
@@ -166,30 +172,56 @@ def test_the_billing_file_holds_what_the_billing_cell_tells(own_dcache: DcacheUn
     ids=["unknown key", "wrong type", "no certificate", "user twice", "secret that is not there", "no TOML"],
 )
 def test_a_configuration_that_is_wrong_is_refused_with_the_culprit(
-    tmp_path: Path, authority: Authority, spoil: Callable[[str], str], reason: str
+    tmp_path: Path,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[str], str],
+    reason: str,
+) -> None:
+    file = DcacheEmulator(tmp_path, authority).file
+    file.write_text(spoil(file.read_text()))
+    assert _main(monkeypatch, file, "--check") == 2
+    assert reason in caplog.text
+
+
+def test_a_configuration_that_is_good_is_said_to_be(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert _main(monkeypatch, DcacheEmulator(tmp_path, authority).file, "--check") == 0
+    assert "is good" in caplog.text
+
+
+def test_a_port_that_is_taken_is_refused(
+    tmp_path: Path,
+    authority: Authority,
+    spare: DcacheUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taken = _emulator(spare).ports["https"]
+    file = DcacheEmulator(tmp_path, authority, tables={"webdav": {"port": taken}}).file
+    assert _main(monkeypatch, file) == 2
+    assert "cannot listen" in caplog.text
+
+
+def test_a_folder_that_another_process_uses_is_refused(
+    tmp_path: Path,
+    authority: Authority,
+    spare: DcacheUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     emulator = DcacheEmulator(tmp_path, authority)
-    emulator.file.write_text(spoil(emulator.file.read_text()))
-    done = _check(emulator)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert reason in done.stderr
+    emulator.file.write_text(emulator.file.read_text().replace(str(emulator.root), str(spare.root)))
+    assert _main(monkeypatch, emulator.file) == 2
+    assert "in use by another process" in caplog.text
 
 
-def test_a_configuration_that_is_good_is_said_to_be(tmp_path: Path, authority: Authority) -> None:
-    done = _check(DcacheEmulator(tmp_path, authority))
-    assert (done.returncode, "is good" in done.stderr) == (0, True)
-
-
-def test_a_port_that_is_taken_is_refused(own_dcache: DcacheUnderTest) -> None:
-    command = [sys.executable, "-m", "xdc_testbed.emulators.dcache", "--config", str(_emulator(own_dcache).file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=_ROOT)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "cannot listen" in done.stderr
-
-
-def _check(emulator: DcacheEmulator) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "xdc_testbed.emulators.dcache", "--config", str(emulator.file), "--check"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=_ROOT)
+def _main(monkeypatch: pytest.MonkeyPatch, file: Path, *options: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["dcache-emulator", "--config", str(file), *options])
+    return main()
 
 
 def _of(dcache: DcacheUnderTest, path: str, count: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ Every method may be called from any thread; each tells its changes after they ar
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import posixpath
 import secrets
@@ -17,7 +18,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from xdc_testbed.errors import WrongUsage
 
 from .changes import Change, Changes
 from .config import Config
@@ -373,6 +376,17 @@ class Namespace:
                 self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
+
+
+def _claimed(path: Path) -> TextIO:
+    """The open file whose lock keeps other processes away. Raises WrongUsage when one of them has it."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise WrongUsage(f"{path.parent} is in use by another process") from error
+    return file
 
 
 def _entry(

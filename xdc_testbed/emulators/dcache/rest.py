@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from xdc_testbed.errors import WrongUsage
+
 from . import frontend, tls
 from .billing import Billing
 from .config import Config
@@ -57,9 +59,13 @@ class Rest:
         return None if self._socket is None else int(self._socket.getsockname()[1])
 
     def listen(self) -> None:
-        """Take the port. Raises OSError."""
+        """Take the port. Raises WrongUsage."""
         if self._config.frontend.port is not None:
-            self._socket = socket.create_server((self._config.listen, self._config.frontend.port), backlog=512)
+            address = (self._config.listen, self._config.frontend.port)
+            try:
+                self._socket = socket.create_server(address, backlog=512)
+            except OSError as error:
+                raise WrongUsage("frontend cannot listen on {}:{}: ".format(*address) + str(error.strerror)) from error
             # Accepted connections inherit it; without, the body of an answer waits 40 ms for the ACK of its head.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -68,7 +74,9 @@ class Rest:
         asyncio.run(self._serve())
 
     def close(self) -> None:
-        """End what runs in the background."""
+        """End what runs in the background, and give the port back."""
+        if self._socket is not None:
+            self._socket.close()
         self._transitions.close()
 
     async def _serve(self) -> None:

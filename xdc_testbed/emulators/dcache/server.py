@@ -10,6 +10,8 @@ import threading
 import time
 from typing import Protocol
 
+from xdc_testbed.errors import WrongUsage
+
 from .http1 import STALLED, Connection, ConnectionLost, Request
 
 _log = logging.getLogger(__name__)
@@ -24,7 +26,10 @@ class Handler(Protocol):
 
 
 class Server:
-    """Listens on one port until stopped. port: the real one once started, also for a wanted port of 0."""
+    """Listens on one port until stopped. port: the real one, also for a wanted port of 0.
+
+    Raises WrongUsage when the port cannot be had.
+    """
 
     def __init__(self, host: str, port: int, handler: Handler, context: ssl.SSLContext | None, name: str) -> None:
         self._handler = handler
@@ -35,7 +40,10 @@ class Server:
         self._stopping = False
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=512)
+        try:
+            self._listener = socket.create_server((host, port), family=family, backlog=512)
+        except OSError as error:
+            raise WrongUsage(f"{name} cannot listen on {host}:{port}: {error.strerror}") from error
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, name=name, daemon=True)
 
@@ -49,7 +57,8 @@ class Server:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(patience)
+        if self._thread.is_alive():
+            self._thread.join(patience)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and self._busy:
             time.sleep(0.02)

@@ -37,7 +37,11 @@ class Service:
         stager = self._rest.stager
         self._door = Door(config, self._namespace, identity, self._pool, self._billing, stager)
         self._servers: list[Server] = []
-        self._listen()
+        try:
+            self._listen()
+        except WrongUsage:
+            self._end()
+            raise
 
     @staticmethod
     def check(config: Config) -> None:
@@ -66,34 +70,34 @@ class Service:
         try:
             self._rest.run()
         finally:
-            threads = [threading.Thread(target=server.stop, args=(_PATIENCE,)) for server in self._servers]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            self._pool.stop()
-            self._rest.close()
-            self._billing.close(_PATIENCE)
-            self._namespace.close()
+            self._end()
         return 0
+
+    def _end(self) -> None:
+        threads = [threading.Thread(target=server.stop, args=(_PATIENCE,)) for server in self._servers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._pool.stop()
+        self._rest.close()
+        self._billing.close(_PATIENCE)
+        self._namespace.close()
 
     def _listen(self) -> None:
         config = self._config
         webdav, pool = config.webdav, config.pool
-        try:
-            if webdav.port is not None:
-                door_tls = tls.server_context(config, client_certificates=True)
-                mover_tls = tls.server_context(config, client_certificates=False)
-                self._servers.append(Server(config.listen, webdav.port, self._door.handle, door_tls, "webdav"))
-                self._servers.append(Server(config.listen, pool.port, self._pool.handle, mover_tls, "pool"))
-                self._arrange(True)
-            if webdav.http_port is not None:
-                self._servers.append(Server(config.listen, webdav.http_port, self._door.handle, None, "webdav-http"))
-                self._servers.append(Server(config.listen, pool.http_port, self._pool.handle, None, "pool-http"))
-                self._arrange(False)
-            self._rest.listen()
-        except OSError as error:
-            raise WrongUsage(f"cannot listen on {config.listen}: {error}") from error
+        if webdav.port is not None:
+            door_tls = tls.server_context(config, client_certificates=True)
+            mover_tls = tls.server_context(config, client_certificates=False)
+            self._servers.append(Server(config.listen, webdav.port, self._door.handle, door_tls, "webdav"))
+            self._servers.append(Server(config.listen, pool.port, self._pool.handle, mover_tls, "pool"))
+            self._arrange(True)
+        if webdav.http_port is not None:
+            self._servers.append(Server(config.listen, webdav.http_port, self._door.handle, None, "webdav-http"))
+            self._servers.append(Server(config.listen, pool.http_port, self._pool.handle, None, "pool-http"))
+            self._arrange(False)
+        self._rest.listen()
 
     def _arrange(self, secure: bool) -> None:
         port = self._servers[-1].port
