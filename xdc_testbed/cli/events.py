@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.live import Live
+from rich.table import Table
 
 from xdc_testbed.cli.options import Name, Output, StateDir, testbed
 from xdc_testbed.errors import VerifyFailed, WrongUsage
@@ -113,8 +115,9 @@ def explain(
         if rules is not None
         else rules_file.parse(remote.event_rules(testbed(name, state_dir)), name="the testbed's rules.toml")
     )
-    if Path(event).is_file() or not event.startswith("/"):
-        parsed = explaining.read_event(Path(event))
+    file = Path(event)
+    if file.is_file() or not event.startswith("/") or (file.suffix == ".json" and file.parent.is_dir()):
+        parsed = explaining.read_event(file)
     else:
         parsed = explaining.event_of(event, endpoint=endpoint, kind=kind, size=size, checksum=checksum)
     if output == "json":
@@ -132,3 +135,37 @@ def _verdict_json(verdict: RuleVerdict) -> dict[str, Any]:
         "conditions": [asdict(condition) for condition in verdict.conditions],
         "actions": [action.model_dump() for action in verdict.rule.action] if verdict.matches else [],
     }
+
+
+@app.command()
+def watch(
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Pictures; default: until interrupted.")] = None,
+    output: Output = "text",
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
+    """What happens now: events, lag, latencies, rules, dead letters, once a second. Ends with Ctrl-C."""
+    asked = testbed(name, state_dir)
+    if output == "json":
+        remote.watch_events(asked, count=count, show=lambda picture: print(json.dumps(picture), flush=True))
+        return
+    with Live(auto_refresh=False) as live:
+        remote.watch_events(asked, count=count, show=lambda picture: live.update(_table(picture), refresh=True))
+
+
+def _table(picture: dict[str, Any]) -> Table:
+    table = Table(box=None, show_header=False)
+    latency = ", ".join(f"{key} {value} ms" for key, value in picture["latency_ms"].items()) or "none yet"
+    table.add_row("events", f"{picture['events']} ({picture['events_per_second']} a second)")
+    table.add_row("runs complete", str(picture["runs_complete"]))
+    table.add_row("work items, results", f"{picture['work_items']}, {picture['results']}")
+    table.add_row(
+        "not committed", ", ".join(f"{service} {lag}" for service, lag in picture["lag"].items()) or "unknown"
+    )
+    table.add_row("close to action", latency)
+    for rule, counts in picture["rules"].items():
+        table.add_row(f"rule {rule}", ", ".join(f"{number} {status}" for status, number in counts.items()))
+    table.add_row("dead letters", str(picture["dead_letters"]))
+    for letter in picture["letters"][:5]:
+        table.add_row(f"  {letter['id'][:12]}", f"{letter['file']} {letter['reason']}")
+    return table

@@ -7,10 +7,12 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper ends of the buckets of durations, seconds."""
@@ -53,11 +55,12 @@ class Counters:
         return self._values.get(_labelled(name, labels), 0)
 
     def health(self) -> dict[str, object]:
-        """State, uptime in seconds, notes, and all values."""
+        """State, uptime in seconds, resident memory in bytes, notes, and all values."""
         return {
             "service": self.service,
             "state": self.state,
             "uptime": round(time.time() - self._started, 3),
+            "resident_bytes": _resident_bytes(),
             **self._notes,
             **dict(sorted(self._values.copy().items())),
         }
@@ -90,6 +93,11 @@ class _Durations:
         yield from (f'{name}_bucket{{le="{end}"}} {total}' for end, total in zip(ends, totals, strict=True))
         yield f"{name}_sum {self._sum:.6f}"
         yield f"{name}_count {totals[-1]}"
+
+
+def _resident_bytes() -> int:
+    """Source: proc_pid_statm(5), second field, in pages."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _labelled(name: str, labels: Mapping[str, str]) -> str:

@@ -197,6 +197,7 @@ def _start(path: Path) -> int:
     config = read_config(path, PageConfig)
     section = config.page
     picture = Picture()
+    service.stop_on_signals()  # uvicorn raises again what stopped it, and this ends well
     Observer(config.kafka.as_user(section.user, section.password_file), picture).start()
     uvicorn.run(
         application(picture, every=section.every, token=_token(section)),

@@ -7,6 +7,7 @@ containers, instances and own machines. Progress comes as JSON lines over SSH.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -263,10 +264,32 @@ def dead_letters(testbed: Testbed, *words: str) -> list[dict[str, Any]]:
 
 def event_rules(testbed: Testbed) -> str:
     """The text of the rules that the testbed's router follows."""
+    return ssh.execute(_router(testbed), testbed.known_hosts, "cat", "/etc/xdc-testbed/rules.toml", timeout=30).text
+
+
+def watch_events(testbed: Testbed, *, count: int | None, show: Callable[[dict[str, Any]], None]) -> None:
+    """Hand on the pictures of the testbed's watching page as they come: count of them, or for a day."""
+    node = _router(testbed)
+    options = ["--count", str(count)] if count is not None else []
+    module = ("-m", "xdc_testbed.events.look", "--config", "/etc/xdc-testbed/event-router.toml", *options)
+    done = ssh.stream(
+        node,
+        testbed.known_hosts,
+        PYTHON,
+        *module,
+        timeout=86_400,
+        on_line=lambda line: show(json.loads(line)),
+        log_file=Path(os.devnull),
+    )
+    if done.returncode != 0:
+        raise XdcError("the watching page does not answer", remedy="xdc-testbed logs event_router")
+
+
+def _router(testbed: Testbed) -> Node:
     node = next((node for node in testbed.nodes() if "event_router" in node.groups), None)
     if node is None:
         raise WrongUsage("the testbed has no event router", remedy="give one node the group 'event_router'")
-    return ssh.execute(node, testbed.known_hosts, "cat", "/etc/xdc-testbed/rules.toml", timeout=30).text
+    return node
 
 
 def _broker_question(testbed: Testbed, user: str) -> dict[str, Any]:
