@@ -94,6 +94,30 @@ def test_what_was_pending_is_done_after_a_kill(authority: Authority) -> None:
         }
 
 
+def test_policy_is_kept_and_puts_a_file_on_tape(own_dcache: DcacheUnderTest) -> None:
+    client, admin = Client(own_dcache, "tester"), Client(own_dcache, "admin", "admin")
+    states = [
+        {"duration": "P10D", "media": [{"storageMedium": "DISK", "numberOfCopies": 1}]},
+        {"media": [{"storageMedium": "HSM"}]},
+    ]
+    assert client.ask("POST", "/qos-policy", {"name": "raw", "states": states}).code == 403
+    assert admin.ask("POST", "/qos-policy", {"name": "raw", "states": states}).code == 200
+    again = admin.ask("POST", "/qos-policy", {"name": "raw", "states": states})
+    assert (again.code, b"rc=10017" in again.body) == (400, True)
+    assert own_dcache.restart is not None
+    own_dcache.restart(signal.SIGKILL)
+    assert client.json("GET", "/qos-policy") == ["raw"]
+    assert client.json("GET", "/qos-policy/raw")["states"][1]["media"][0]["numberOfCopies"] == 1
+    client.put("/data/a.h5")
+    assert client.act("/data/a.h5", "qos", policy="raw", state=0).code == 201
+    assert client.names("/data/a.h5", qos="true")["currentQos"] == "volatile"
+    assert client.act("/data/a.h5", "qos", policy="raw", state=1).code == 201
+    _becomes(client, "/data/a.h5", "tape")
+    found = client.names("/data/a.h5", **_SHOWN)
+    assert (found["qosPolicy"], found["qosState"], found["retentionPolicy"]) == ("raw", 1, "REPLICA")
+    assert client.act("/data/a.h5", "qos", policy="none").code == 400
+
+
 def test_tape_keeps_nothing_of_a_removed_file(own_dcache: DcacheUnderTest) -> None:
     client = Client(own_dcache, "tester")
     client.put("/tape/a.h5")

@@ -68,7 +68,7 @@ def current_and_target(entry: Entry) -> tuple[str, str | None]:
     if entry.is_dir or wanted == "disk":
         return wanted, None
     if wanted == "volatile":
-        return ("tape" if entry.on_tape else wanted), None
+        return ("tape", None) if entry.on_tape else (wanted, entry.target_qos)
     if not entry.on_tape:
         return ("volatile" if wanted == "tape" else "disk"), wanted
     if wanted == "disk+tape" and not entry.pools:
@@ -111,7 +111,22 @@ class Transitions:
                 f"Unsupported transition from {current_and_target(entry)[0]} to {target}: "
                 "QoS currently does not support removal of tape locations."
             )
-        changed = self._namespace.update(entry.pnfsid, latency=latency, retention=retention)
+        changed = self._namespace.update(entry.pnfsid, latency=latency, retention=retention, target_qos=None)
+        if not changed.is_dir:
+            self._later(self._config.transition_s, lambda: self._settle(changed.pnfsid))
+        return changed
+
+    def follow(self, entry: Entry, policy: str, state: int, *, tape: bool) -> Entry:
+        """Put a file into a state of a policy; tape: whether the state has a copy on tape. Returns it as it is then."""
+        target = "tape" if tape and not entry.is_dir and not entry.on_tape else None
+        changed = self._namespace.update(
+            entry.pnfsid,
+            latency="NEARLINE",
+            retention="REPLICA",
+            policy=policy,
+            policy_state=state,
+            target_qos=target,
+        )
         if not changed.is_dir:
             self._later(self._config.transition_s, lambda: self._settle(changed.pnfsid))
         return changed
@@ -189,7 +204,7 @@ class Transitions:
         entry = self._entry(pnfsid)
         if entry is None or not self._config.tape or entry.size is None:
             return
-        if entry.retention == "CUSTODIAL" and not entry.on_tape and entry.pools:
+        if _wants_tape(entry) and entry.pools:
             if pnfsid not in self._flushing:
                 self._flushing.add(pnfsid)
                 asked = time.monotonic()
@@ -203,11 +218,11 @@ class Transitions:
         """Write a file to tape."""
         try:
             entry = self._entry(pnfsid)
-            if entry is None or entry.on_tape or entry.retention != "CUSTODIAL" or not entry.pools:
+            if entry is None or not _wants_tape(entry) or not entry.pools:
                 return
             began = time.monotonic()
             _copy(self._namespace.data_file(pnfsid, entry.pools[0]), self._file(pnfsid))
-            stored = self._namespace.update(pnfsid, on_tape=True)
+            stored = self._namespace.update(pnfsid, on_tape=True, target_qos=None)
             ended = time.monotonic()
             self._billing.stored(stored, entry.pools[0], seconds=ended - began, queued=began - asked)
             self._evict_later(pnfsid)
@@ -299,6 +314,11 @@ def _logged(job: Callable[[], None]) -> None:
         job()
     except Exception:
         _log.exception("a transition failed inside the emulator")
+
+
+def _wants_tape(entry: Entry) -> bool:
+    """Whether a copy on tape is missing."""
+    return not entry.on_tape and (entry.retention == "CUSTODIAL" or entry.target_qos == "tape")
 
 
 def _files(namespace: Namespace) -> Iterator[Entry]:

@@ -16,7 +16,7 @@ from ..config import Config
 from ..identity import Identity
 from ..namespace import Namespace
 from ..transitions import Transitions
-from . import events, names, qos, requests, tape, user
+from . import events, names, policies, qos, requests, tape, user
 from .answers import Problem, problem
 from .bulk import Requests
 from .context import Context
@@ -28,7 +28,7 @@ _API = "/api/v1"
 
 def build(config: Config, namespace: Namespace, identity: Identity, transitions: Transitions) -> Starlette:
     """The application; its lifespan must be run, and `shutdown` be called before its server stops."""
-    context = Context(config, namespace, identity, transitions)
+    context = Context(config, namespace, identity, transitions, policies.Policies(config.root, transitions))
     bulk = Requests(context)
 
     @asynccontextmanager
@@ -43,6 +43,7 @@ def build(config: Config, namespace: Namespace, identity: Identity, transitions:
             *events.routes(_API),
             *user.routes(_API),
             *qos.routes(_API),
+            *policies.routes(_API),
             *requests.routes(_API),
             *tape.routes(_API),
             *names.routes(_API),

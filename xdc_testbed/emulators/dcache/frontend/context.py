@@ -20,6 +20,7 @@ from .watches import Watches
 
 if TYPE_CHECKING:
     from .bulk import Requests
+    from .policies import Policies
 
 READ, WRITE, EXECUTE = 4, 2, 1
 
@@ -32,6 +33,7 @@ class Context:
     namespace: Namespace
     identity: Identity
     transitions: Transitions
+    policies: Policies
     registrar: Registrar = field(init=False)
     watches: Watches = field(init=False)
     limiter: RateLimiter = field(init=False)
@@ -51,6 +53,12 @@ def context_of(request: Request) -> Context:
 def bulk_of(request: Request) -> Requests:
     """The bulk requests of the application that a request has come to."""
     found: Requests = request.app.state.bulk
+    return found
+
+
+def policies_of(request: Request) -> Policies:
+    """The policies of the application that a request has come to."""
+    found: Policies = request.app.state.context.policies
     return found
 
 

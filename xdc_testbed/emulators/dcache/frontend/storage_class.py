@@ -25,6 +25,10 @@ def change(context: Context, subject: Subject, entry: Entry, document: dict[str,
     """Carry out the action `qos`. document: its target, or its policy and state. Raises Problem."""
     if not allowed(subject, entry):
         raise Problem(403)
+    policy = document.get("policy")
+    if policy is not None:
+        context.policies.apply(entry, str(policy), _state(document.get("state", 0)))
+        return
     try:
         target = document.get("target")
         if not isinstance(target, str):
@@ -32,3 +36,10 @@ def change(context: Context, subject: Subject, entry: Entry, document: dict[str,
         context.transitions.change(entry, target)
     except Unsupported as error:
         raise Problem(400, f"org.dcache.qos.QoSException: {error}") from None
+
+
+def _state(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise Problem(400, 'JSONObject["state"] is not a int.') from None
