@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from xdc_testbed.events import redaction
 from xdc_testbed.events.metrics import Counters
 from xdc_testbed.events.model import DeadLetter, Result, Times, WorkItem
 from xdc_testbed.events.retry import Backoff, Gate
@@ -185,7 +186,8 @@ class Dispatcher:
                     return
             if isinstance(outcome, Failed):
                 self._counters.add("retries")
-                log.info("%s of %s failed: %s; again", item.action, item.event.subject, outcome.reason)
+                reason = redaction.text(outcome.reason)
+                log.info("%s of %s failed: %s; again", item.action, item.event.subject, reason)
                 await asyncio.sleep(self._backoff.wait(tally.attempts))
 
     async def _invoke(self, item: WorkItem, gate: Gate) -> Outcome:
@@ -209,6 +211,8 @@ class Dispatcher:
             await self._ledger.bury(DeadLetter.of(item, result))
         await self._ledger.record(result)
         self._counters.add(result.status)
+        if (started := result.times.action_started) is not None:
+            self._counters.observe("close_to_action_seconds", max(0.0, started - result.times.closed))
 
 
 class _Tally:
@@ -243,7 +247,7 @@ def _result(item: WorkItem, outcome: Succeeded | Failed, attempts: int, invoked:
         rule=item.rule,
         action=item.action,
         status="ok" if isinstance(outcome, Succeeded) else "failed",
-        reason=None if isinstance(outcome, Succeeded) else outcome.reason,
+        reason=None if isinstance(outcome, Succeeded) else redaction.text(outcome.reason),
         activation_id=outcome.activation_id,
         attempts=attempts,
         result=_bounded(outcome.result),
@@ -265,6 +269,6 @@ def _started(outcome: Succeeded | Failed) -> float | None:
 
 
 def _bounded(result: dict[str, Any]) -> dict[str, Any]:
-    """The action's answer, unless it is too large for a record of the results topic."""
+    """The action's answer without credentials, unless it is too large for a record of the results topic."""
     size = len(str(result))
-    return result if size <= _LARGEST_RESULT else {"truncated": True, "size": size}
+    return redaction.value(result) if size <= _LARGEST_RESULT else {"truncated": True, "size": size}

@@ -168,6 +168,22 @@ def test_the_result_carries_the_times_of_the_way() -> None:
     assert result.activation_id == "0" * 32
 
 
+def test_what_an_action_says_is_kept_without_credentials_and_within_bounds() -> None:
+    secret = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZW1vIn0.c2lnbmF0dXJl"
+    answers: dict[str, list[Outcome]] = {
+        "/data/a": [Succeeded({"log": f"token {secret}", "at": float("nan")})],
+        "/data/b": [Failed(f"HTTP 401 for {secret}", retry=False)],
+        "/data/c": [Succeeded({"value": "x" * 2_000_000})],
+    }
+    book = Book()
+    play(Platform(answers), book, accepting(*(item(path) for path in answers)))
+    written = b"".join(each.to_json() for each in (*book.results, *book.letters))
+    assert secret.encode() not in written
+    assert len(written) < 100_000
+    assert b'"at":null' in written
+    assert [letter.reason for letter in book.letters] == ["HTTP 401 for (hidden)"]
+
+
 def test_a_failure_that_may_pass_is_tried_again() -> None:
     platform = Platform({"/data/a": [Failed("flaky", retry=True), Succeeded({})]})
     book = Book()

@@ -1,0 +1,66 @@
+"""What actions say is written down without credentials."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xdc_testbed.events import redaction
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZW1vIn0.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
+MACAROON = "MDAxY2xvY2F0aW9uIE9wdGlvbmFsLmVtcHR5CjAwMThpZGVudGlmaWVyIGFiY2RlZgo"
+
+
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        (f"GET with Authorization: Bearer {JWT} failed", JWT),
+        (f"{JWT} is expired", JWT),
+        (f"https://dcache/data/a?authz={MACAROON}", MACAROON),
+        (f"macaroon {MACAROON} refused", MACAROON),
+        ("client_secret='hunter2hunter2' is wrong", "hunter2hunter2"),
+        ('{"password": "hunter2"}', "hunter2"),
+        ("https://demo:hunter2@storage/data", "hunter2"),
+        ("Authorization: Basic ZGVtbzpodW50ZXIy", "ZGVtbzpodW50ZXIy"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", "MIIE"),
+    ],
+)
+def test_a_credential_is_taken_out_and_the_rest_stays(said: str, secret: str) -> None:
+    kept = redaction.text(f"before {said} after")
+    assert secret not in kept
+    assert kept.startswith("before ")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "input ends in train 128 of 256",
+        "/data/raw/r0001/RAW-1.h5: HTTP 403: permission denied",
+        "token expired",
+        "d" * 64,
+    ],
+)
+def test_what_holds_no_credential_stays_as_it_is(said: str) -> None:
+    assert redaction.text(said) == said
+
+
+def test_values_are_searched_to_their_ends() -> None:
+    said = {"log": [f"token {JWT}", {"access_token": ["x"], "size": 3}], "ok": True, "at": 1.5}
+    assert redaction.value(said) == {
+        "log": ["token (hidden)", {"access_token": "(hidden)", "size": 3}],
+        "ok": True,
+        "at": 1.5,
+    }
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_what_was_json_stays_json(said: object) -> None:
+    assert json.loads(json.dumps(redaction.value(said))) == redaction.value(said)

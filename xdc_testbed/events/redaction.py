@@ -1,0 +1,44 @@
+"""Takes credentials out of what actions and platforms say, before it is written down where many may read. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+HIDDEN = "(hidden)"
+
+_NAMES = r"(?:access_token|refresh_token|id_token|client_secret|password|passwd|secret|api_?key|authz|authorization)"
+_SECRET_KEY = re.compile(rf"^{_NAMES}$", re.IGNORECASE)
+_SHAPES = (
+    re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"),  # JSON web token (RFC 7519)
+    re.compile(r"(?<![\w-])MDA[\w-]{40,}={0,2}"),  # macaroon: its first packet is the location
+    re.compile(r"(?<=bearer )[\w.~+/=-]{8,}", re.IGNORECASE),
+    re.compile(r"(?<=basic )[\w+/=]{8,}", re.IGNORECASE),
+    re.compile(r"(?<=//)[^/\s:@]+:[^/\s@]+(?=@)"),  # user and password in a URL
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(rf"(?<![a-z]){_NAMES}[\"']?\s*[=:]\s*[\"']?(?!bearer |basic )([^\s\"'&,;}}]+)", re.IGNORECASE),
+)
+
+
+def text(said: str) -> str:
+    """The text with everything that looks like a credential taken out."""
+    for shape in _SHAPES:
+        said = shape.sub(_hide, said)
+    return said
+
+
+def value(said: Any) -> Any:
+    """The same for what JSON can hold; what stands under the name of a secret is taken out whole."""
+    if isinstance(said, str):
+        return text(said)
+    if isinstance(said, dict):
+        return {key: HIDDEN if _SECRET_KEY.match(str(key)) else value(inside) for key, inside in said.items()}
+    if isinstance(said, list | tuple):
+        return [value(inside) for inside in said]
+    return said
+
+
+def _hide(found: re.Match[str]) -> str:
+    if found.re.groups:
+        return found[0][: found.start(1) - found.start()] + HIDDEN
+    return HIDDEN
