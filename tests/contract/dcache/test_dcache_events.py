@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from dcache_rig import DcacheUnderTest, emulated, until
+from dcache_rig import DcacheUnderTest, until
 from dcache_wire import Wire
 from frontend_client import Client, EventStream
-from storage_rig import Authority
 
 from xdc_testbed.emulators.dcache.changes import Change, Changes
 from xdc_testbed.emulators.dcache.config import Frontend
@@ -163,22 +162,20 @@ def test_macaroon_sees_only_what_lies_below_its_path(client: Client, folder: str
     assert client.ask("DELETE", channel).code == 204
 
 
-def test_client_that_vanished_from_a_silent_channel_is_noticed_at_the_next_event(authority: Authority) -> None:
-    with emulated(authority) as dcache:
-        client = Client(dcache, "tester")
-        channel = client.channel()
-        assert client.ask("PATCH", channel, {"timeout": 1}).code == 204
-        stream = client.stream(channel)
-        assert client.watch(channel, "/data", "IN_CLOSE_WRITE").code == 201
-        stream.until(1)
-        stream.close()
-        metronome = client.channel()
-        with client.stream(metronome) as clock:
-            assert client.ask("POST", f"{metronome}/subscriptions/metronome", {"delay": 1.5, "count": 1}).code == 201
-            clock.until(3)
-        assert client.ask("GET", channel, Accept="application/json").code == 200
-        client.put("/data/wakes.bin")
-        until(lambda: client.ask("GET", channel, Accept="application/json").code == 404, "the channel did not end", 20)
+def test_client_that_vanished_from_a_silent_channel_is_noticed_at_the_next_event(client: Client, folder: str) -> None:
+    channel, other = client.channel(), client.channel()
+    assert client.ask("PATCH", channel, {"timeout": 1}).code == 204
+    stream = client.stream(channel)
+    assert client.watch(channel, folder, "IN_CLOSE_WRITE").code == 201
+    stream.until(1)
+    stream.close()
+    with client.stream(other) as clock:
+        assert client.ask("POST", f"{other}/subscriptions/metronome", {"delay": 1.5, "count": 1}).code == 201
+        clock.until(3)
+    assert client.ask("DELETE", other).code == 204
+    assert client.ask("GET", channel, Accept="application/json").code == 200
+    client.put(f"{folder}/wakes.h5")
+    until(lambda: client.ask("GET", channel, Accept="application/json").code == 404, "the channel did not end", 20)
 
 
 def _entry(name: str) -> Entry:

@@ -116,27 +116,3 @@ def test_policy_is_kept_and_puts_a_file_on_tape(own_dcache: DcacheUnderTest) -> 
     found = client.names("/data/a.h5", **_SHOWN)
     assert (found["qosPolicy"], found["qosState"], found["retentionPolicy"]) == ("raw", 1, "REPLICA")
     assert client.act("/data/a.h5", "qos", policy="none").code == 400
-
-
-def test_tape_keeps_nothing_of_a_removed_file(own_dcache: DcacheUnderTest) -> None:
-    client = Client(own_dcache, "tester")
-    client.put("/tape/a.h5")
-    _becomes(client, "/tape/a.h5", "tape")
-    assert own_dcache.root is not None
-    assert len(list((own_dcache.root / "tape").iterdir())) == 1
-    assert client.ask("DELETE", "/namespace/tape/a.h5").code == 200
-    until(lambda: not list((own_dcache.root / "tape").iterdir()), "the tape keeps the file")  # type: ignore[operator]
-
-
-def test_pool_and_billing_know_of_tape(authority: Authority) -> None:
-    with emulated(authority, tables={"qos": {"evict_s": 0.0}}) as dcache:
-        client = Client(dcache, "tester")
-        client.put("/tape/a.h5", b"a" * 5000)
-        until(lambda: client.names("/tape/a.h5", locality="true")["fileLocality"] == "NEARLINE", "not evicted")
-        assert client.read("/tape/a.h5") == b"a" * 5000
-        assert dcache.emulator is not None
-        records = [record for record in dcache.emulator.billing() if record["msgType"] in ("store", "restore")]
-        assert [(record["msgType"], record["billingPath"], record["fileSize"]) for record in records] == [
-            ("store", "/tape/a.h5", 5000),
-            ("restore", "Unknown", 5000),
-        ]

@@ -72,6 +72,28 @@ def test_others_may_not_stage(evicting: Client) -> None:
     assert _locality(evicting, path) == "TAPE"
 
 
+def test_tape_keeps_nothing_of_a_removed_file(evicting: Client) -> None:
+    path = _archived(evicting, "e.h5")
+    assert evicting.dcache.root is not None
+    copy = evicting.dcache.root / "tape" / str(evicting.names(path)["pnfsId"])
+    assert copy.stat().st_size == 1000
+    assert evicting.ask("DELETE", f"/namespace{path}").code == 200
+    until(lambda: not copy.exists(), "the tape keeps the file")
+
+
+def test_file_on_tape_is_read_and_both_ways_are_billed(evicting: Client) -> None:
+    path = _archived(evicting, "f.h5")
+    assert evicting.read(path) == b"x" * 1000
+    assert evicting.dcache.emulator is not None
+    pnfsid = evicting.names(path)["pnfsId"]
+    records = [record for record in evicting.dcache.emulator.billing() if record.get("pnfsid") == pnfsid]
+    moved = [record for record in records if record["msgType"] in ("store", "restore")]
+    assert [(record["msgType"], record["billingPath"], record["fileSize"]) for record in moved] == [
+        ("store", path, 1000),
+        ("restore", "Unknown", 1000),
+    ]
+
+
 def test_interface_is_found_without_a_login(dcache: DcacheUnderTest) -> None:
     answer = Wire(dcache.ca).ask("GET", f"{dcache.frontend}/.well-known/wlcg-tape-rest-api")
     assert answer.code == 200
