@@ -17,4 +17,16 @@ macaroons.py              The location is `Optional[/path]`; a second `path:` is
 may be named, also one that does not exist, and then allows nothing.
 records.py                VERSION in records of doors, version in all others; filesize in a hit; isWrite is a word; the
                           `request` of a pull has no pnfsid and fileSize 0.
+frontend/watches.py       With IN_MASK_ADD a subscription shows the flags of both selectors, and sends events for the
+                          new ones only.
+frontend/selectors.py     A selector without a path is 500; IN_DONT_FOLLOW and IN_EXCL_UNLINK stand in the schema and
+                          are refused.
+frontend/channels.py      Events before the first connection are replayed for `Last-Event-ID: 0` only, without the
+                          first; an id that is not in the ring empties it. A client that is gone is noticed late,
+                          at the next event.
+transitions.py            A target class that does not exist means volatile, and the answer is 201. A policy's state on
+                          disk leaves a file NEARLINE and REPLICA.
+frontend/activities.py    A bulk request whose arguments do not fit is COMPLETED with all targets CANCELLED; UPDATE_QOS
+                          is COMPLETED long before the file is on tape.
+frontend/tape.py          Cancelling a path that was not asked for is 400 with a page for people; releasing one is 200.
 """
