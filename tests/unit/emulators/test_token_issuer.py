@@ -55,9 +55,7 @@ def test_a_token_carries_the_claims_of_the_wlcg_profile(issuer: Issuer) -> None:
 
 
 def test_every_token_has_an_identity_of_its_own(issuer: Issuer) -> None:
-    assert (
-        claims(issuer, issuer.grant(None, form()))["jti"] != claims(issuer, issuer.grant(None, form()))["jti"]
-    )
+    assert claims(issuer, issuer.grant(None, form()))["jti"] != claims(issuer, issuer.grant(None, form()))["jti"]
 
 
 def test_a_request_without_scope_gets_all_that_the_client_may_have(issuer: Issuer) -> None:
