@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from xdc_testbed import content
-from xdc_testbed.errors import VerifyFailed, WrongUsage
+from xdc_testbed.errors import VerifyFailed, WrongUsage, XdcError
 from xdc_testbed.events.kafka_jars import Pins, check, ensure, pom
 
 
@@ -70,3 +71,44 @@ def test_missing_pins_are_named(tmp_path: Path) -> None:
     (tmp_path / "versions.yml").write_text("kafka_version: '1'\n")
     with pytest.raises(WrongUsage, match="kafka_artefacts"):
         Pins.load(tmp_path / "versions.yml")
+
+
+@pytest.fixture
+def maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Maven that does what the script `answer` says, with the folder of jars in $jars."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    answer = tmp_path / "answer"
+    mvn = programs / "mvn"
+    mvn.write_text(
+        "#!/bin/sh\n"
+        'for word in "$@"; do case $word in -DoutputDirectory=*) jars=${word#*=};; esac; done\n'
+        f'mkdir -p "$jars"; . {answer}\n'
+    )
+    mvn.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('printf 12 > "$jars/a.jar"; echo "[ERROR] Connection reset"; exit 1\n', "Connection reset"),
+        ('printf 12 > "$jars/a.jar"\n', "jar a.jar: "),
+    ],
+    ids=["connection lost", "half a file"],
+)
+def test_a_download_that_was_interrupted_leaves_nothing_and_is_made_good(
+    tmp_path: Path, maven: Path, answer: str, reason: str
+) -> None:
+    known, cache = pins(a=b"1234"), tmp_path / "cache"
+    maven.write_text(answer)
+    with pytest.raises(XdcError, match=reason):
+        ensure(known, cache)
+    assert list(cache.iterdir()) == []
+    maven.write_text('printf 1234 > "$jars/a.jar"\n')
+    archive, changed = ensure(known, cache)
+    assert changed
+    with tarfile.open(archive) as tar:
+        assert [(entry.name, entry.size) for entry in tar] == [("a.jar", 4)]
+    assert list(cache.iterdir()) == [archive]
