@@ -6,9 +6,13 @@ Why one may: xdc_testbed.clients.tls_pulse. Without this, each further case woul
 from __future__ import annotations
 
 import threading
+import time
 
 from xdc_testbed.clients import tls_pulse
+from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.interop.matrix import Cell
+
+_RESTART = 60.0  # seconds within which a silent server is found, ended and started anew
 
 
 class Pulse:
@@ -22,6 +26,16 @@ class Pulse:
         """Why a cell need not be asked: one of its endpoints does not answer any more."""
         with self._lock:
             return next((self._gone[one.id] for one in cell.endpoints if one.id in self._gone), None)
+
+    def comes_back(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint answers, now or within the time in which a service manager has started it anew."""
+        url, until = endpoint.urls.get("https"), time.monotonic() + _RESTART
+        while url is not None and not tls_pulse.answers(url):
+            if time.monotonic() > until:
+                return False
+        with self._lock:
+            self._gone.pop(endpoint.id, None)
+        return True
 
     def feel(self, cell: Cell) -> None:
         """Look at the endpoints of a cell that did not go well."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from xdc_testbed.interop.trial import Trial
 log = logging.getLogger(__name__)
 
 _GRACE = 5.0  # seconds beyond its deadline after which a case is left behind
+# A connection that broke says nothing of a case: the server may have been ended and started anew. Asked once more.
+_BROKEN = re.compile("Operation expired|Connection re(set by peer|fused)|does not answer any more")
 _LAST_ASKED = 15.0  # seconds that an interrupted run gives the cases that are being asked
 
 Reporter = Callable[[CaseRecord], None]
@@ -99,11 +102,22 @@ def run(
     for thread in threads:
         thread.start()
     try:
+        broken: dict[int, CaseRecord] = {}
         for _ in cells:
             number, answer = done.get()
             if isinstance(answer, Exception):
                 raise answer
             records[number] = deviations.judge(answer, known, day)
+            if records[number].bad and _BROKEN.search(records[number].reason or ""):
+                broken[number] = records[number]
+            else:
+                report(records[number])
+        for number, first in broken.items():
+            cell = cells[number]
+            if all(pulse.comes_back(one) for one in cell.endpoints):
+                second = _ask(len(cells) + number, cell, places, ground, pulse)
+                evidence = {**second.evidence, "asked_again_after": first.reason}
+                records[number] = deviations.judge(second.model_copy(update={"evidence": evidence}), known, day)
             report(records[number])
     finally:  # an interrupted run leaves nothing behind either
         stopping.set()
@@ -259,12 +273,9 @@ def _namespace_record(place: Place, ground: Ground, before: set[str] | XdcError)
     started_at, started = time.time(), time.monotonic()
     outcome: Outcome = "pass"
     reason = None
-    after: set[str] | XdcError
-    try:
-        _remove_ground(place, ground, before)
-        after = _listing(place, ground)
-    except XdcError as error:
-        after = error
+    after = _after(place, ground, before)
+    if isinstance(after, Unreachable) and Pulse().comes_back(place.endpoint):
+        after = _after(place, ground, before)
     if isinstance(before, XdcError) or isinstance(after, XdcError):
         cause = before if isinstance(before, XdcError) else after
         outcome, reason = "fail", f"the namespace cannot be listed: {cause}"
@@ -284,6 +295,15 @@ def _namespace_record(place: Place, ground: Ground, before: set[str] | XdcError)
         timings=Timings(started_at=started_at, seconds=time.monotonic() - started),
         evidence={} if isinstance(before, XdcError) else {"paths": len(before)},
     )
+
+
+def _after(place: Place, ground: Ground, before: set[str] | XdcError) -> set[str] | XdcError:
+    """The listing once the run's folders have been removed."""
+    try:
+        _remove_ground(place, ground, before)
+        return _listing(place, ground)
+    except XdcError as error:
+        return error
 
 
 def _remove_ground(place: Place, ground: Ground, before: set[str] | XdcError) -> None:

@@ -171,3 +171,33 @@ def test_records_come_in_the_plans_order_and_each_is_told_once(places):
     records = runner.run(cells, places, Ground("run-1"), [], told.append, workers=4)
     assert [r.case_id for r in records[:20]] == [cell.case.id for cell in cells]
     assert sorted(r.case_id for r in told) == sorted(r.case_id for r in records)
+
+
+def test_a_case_whose_connection_broke_is_asked_once_more(places):
+    asked = []
+
+    def function(trial):
+        asked.append(trial.source.path)
+        if len(asked) == 1:
+            raise Unreachable("GET https://desy: [Errno 104] Connection reset by peer")
+
+    record, *_ = ask(places, function)
+    assert record.outcome == "pass"
+    assert "Connection reset by peer" in record.evidence["asked_again_after"]
+    assert len(set(asked)) == 2  # in another folder: nothing of the first try is in the way
+
+
+def test_a_connection_that_breaks_again_is_a_failure(places):
+    record, *_ = ask(places, raising(StorageError("xrdcp: [ERROR] Operation expired")))
+    assert (record.outcome, record.evidence["asked_again_after"]) == ("fail", record.reason)
+
+
+def test_a_namespace_is_listed_again_when_the_connection_broke(places, monkeypatch):
+    listed, calls = runner._listing, []
+
+    def broken_once(place, ground):
+        calls.append(place.endpoint.id)
+        return Unreachable("reset") if calls.count(place.endpoint.id) == 2 else listed(place, ground)
+
+    monkeypatch.setattr(runner, "_listing", broken_once)
+    assert [record.outcome for record in ask(places, nothing)] == ["pass", "pass"]
