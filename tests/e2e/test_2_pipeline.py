@@ -43,26 +43,10 @@ def test_every_raw_file_is_corrected_and_copied_or_fails_with_a_name(testbed: Xd
 
 def test_interoperability_suite_has_no_bad_result(testbed: Xdc, tmp_path: Path) -> None:
     said = testbed("test", "interop", "--out", str(tmp_path / "first"), "--output", "json", timeout=900, ok=False)
-    if said.code == 1 and _revived(testbed):
-        said = testbed("test", "interop", "--out", str(tmp_path / "first"), "--output", "json", timeout=900, ok=False)
     summary = said.json
     assert said.code == 0, summary
     assert summary["total"] > 500
     assert {path.name for path in (tmp_path / "first").iterdir()} >= {"records.jsonl", "junit.xml", "report.html"}
-
-
-def _revived(testbed: Xdc) -> list[str]:
-    """Restart servers that have stopped accepting connections, as XRootD 5.5.3 may; returns their nodes."""
-    stuck = []
-    for node, unit in (
-        ("remote-storage", "xdc-xrootd"),
-        ("remote-cache", "xdc-xcache"),
-    ):
-        asked = ("curl", "-sk", "-o", "/dev/null", "--max-time", "15", f"https://{node}.xdc.test:8443/")
-        if testbed.on("desy-client", *asked, ok=False).code == 28:  # curl: operation timed out
-            testbed.on(node, "systemctl", "restart", unit)
-            stuck.append(node)
-    return stuck
 
 
 @pytest.mark.parametrize(

@@ -276,3 +276,16 @@ def test_variables_carry_the_name_of_their_role(role: str) -> None:
 def test_every_variable_is_described_in_a_sentence(role: str) -> None:
     speechless = [name for name, option in options(role).items() if not str(option.get("description", "")).strip()]
     assert speechless == []
+
+
+def test_the_event_sources_of_the_role_are_those_of_the_groups() -> None:
+    by_product = read("event_router", "vars/main.yml")["_event_router_sources"]
+    written = {product: tuple(source["name"] for source in sources) for product, sources in by_product.items()}
+    known = {name: group.sources for name, group in groups().items() if group.sources}
+    assert written == known
+
+
+def test_every_unit_that_runs_the_kits_code_is_restarted_with_it() -> None:
+    products = {"kafka", "xdc-xrootd", "xdc-xcache"}  # the kit only starts them
+    units = {unit for group in groups().values() for unit in (*group.units, *group.sources)}
+    assert set(read("kit", "vars/main.yml")["_kit_units"]) == units - products

@@ -46,7 +46,7 @@ def _qos(arguments: Arguments) -> Result:
     frontend = _frontend(work.url(origin, "frontend"), work.access())
     before = _source(frontend, product, origin)
     times["verified"] = time.time()
-    settled = before.qos == target and before.target_qos in (None, target)
+    settled = before.has_class(target)
     after = before if settled else _move(frontend, product.raw, target, times, _patience(arguments))
     return {
         "status": "already-done" if settled else "done",

@@ -65,7 +65,7 @@ def demo(
                 )
                 problems += [] if summary.ok else [f"{summary.bad} of {summary.total} interoperability results are bad"]
         with _clock(seconds, "report"), phase(report, "report", "pictures and report"):
-            page, more = _judge(folder, seconds)
+            page, more = _judge(folder, chosen, seconds)
             problems += more
         if whole:
             with _clock(seconds, "down"):
@@ -92,12 +92,12 @@ def _pipeline(bed: Testbed, folder: Path, preset: str, report: Reporter) -> list
     )
 
 
-def _judge(folder: Path, seconds: dict[str, float]) -> tuple[Path, list[str]]:
+def _judge(folder: Path, name: str, seconds: dict[str, float]) -> tuple[Path, list[str]]:
     from xdc_testbed.demo.judge import judge
     from xdc_testbed.demo.report import write_report
 
     verdict = judge(folder)
-    page = write_report(verdict, folder, phases=seconds)
+    page = write_report(verdict, folder, testbed=name, phases=seconds)
     return page, [f"{check.title}: {check.said}" for check in verdict.checks if not check.ok]
 
 

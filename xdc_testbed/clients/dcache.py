@@ -180,15 +180,11 @@ class Dcache:
         self.call("POST", self._name(path), json={"action": "qos", "target": target})
 
     def await_qos(self, path: str, target: str, *, timeout: float, pause: float = 0.5) -> FileInfo:
-        """The file once it has the class, no transition pends, and a class with tape has a copy there.
-
-        dCache calls a file `tape` before the copy exists. timeout, pause: seconds. Raises DeadlineExceeded.
-        """
+        """The file once it has the class (`FileInfo.has_class`). timeout, pause: seconds. Raises DeadlineExceeded."""
 
         def arrived() -> FileInfo | None:
             info = self.stat(path, qos=True)
-            settled = info.qos == target and info.target_qos in (None, target)
-            return info if settled and ("tape" not in target or info.on_tape) else None
+            return info if info.has_class(target) else None
 
         return _until(arrived, f"{path}: QoS {target}", timeout, pause)
 

@@ -55,6 +55,13 @@ class FileInfo:
         """Whether a copy is on tape; False also when the locality was not asked for."""
         return "NEARLINE" in (self.locality or "")
 
+    def has_class(self, name: str) -> bool:
+        """Whether the file has this class, no transition pends, and a class with tape has a copy there: dCache calls
+        a file `tape` before the copy exists.
+        """
+        settled = self.qos == name and self.target_qos in (None, name)
+        return settled and ("tape" not in name or self.on_tape)
+
     @property
     def on_disk(self) -> bool:
         """Whether it can be read at once."""

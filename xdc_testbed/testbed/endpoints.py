@@ -5,58 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from xdc_testbed import __version__
 from xdc_testbed.drivers.base import Node
 from xdc_testbed.endpoints import STORAGES, Credentials, Endpoint, Kind
-from xdc_testbed.testbed.description import groups, versions
+from xdc_testbed.testbed.description import groups, service_variables
 
-_STORAGE_CAPABILITIES = (
-    "put",
-    "get",
-    "range",
-    "checksum",
-    "delete",
-    "move",
-    "token",
-    "x509",
-    "macaroon",
-    "public",
-    "tpc",
-    "root-tpc",
-)
-_CACHE_CAPABILITIES = ("get", "range", "checksum", "token", "x509", "root")
-_DCACHE_CAPABILITIES = (
-    "put",
-    "get",
-    "range",
-    "checksum",
-    "delete",
-    "move",
-    "token",
-    "x509",
-    "macaroon",
-    "public",
-    "tpc",
-    "events",
-    "qos",
-)
+_SITE = ("put", "get", "range", "checksum", "delete", "move", "token", "x509", "macaroon", "public", "tpc")
+"""What every storage site offers."""
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """What a product of storage offers. ports: by protocol; version: of the product, or that the emulator copies."""
+    """What a product of storage offers. ports: by protocol, the inventory's variable that holds it; version: of the
+    product, or that the emulator copies.
+    """
 
     version: str
-    ports: Mapping[str, int]
+    ports: Mapping[str, str]
     capabilities: tuple[str, ...]
 
 
-_XROOTD_PORTS = {"https": 8443, "root": 1094}
 _STORAGE = {
-    "xrootd": _Storage("5.5.3", _XROOTD_PORTS, _STORAGE_CAPABILITIES),
-    "xcache": _Storage("5.5.3", _XROOTD_PORTS, _CACHE_CAPABILITIES),
-    "dcache": _Storage("11.2.5", {"https": 2880, "frontend": 3880}, _DCACHE_CAPABILITIES),
+    "xrootd": _Storage("5.5.3", {"https": "xrootd_https_port", "root": "xrootd_root_port"}, (*_SITE, "root-tpc")),
+    "xcache": _Storage(
+        "5.5.3",
+        {"https": "xcache_https_port", "root": "xcache_root_port"},
+        ("get", "range", "checksum", "token", "x509", "root"),
+    ),
+    "dcache": _Storage(
+        "11.2.5", {"https": "dcache_webdav_port", "frontend": "dcache_frontend_port"}, (*_SITE, "events", "qos")
+    ),
 }
 _SCHEMES = {"frontend": "https"}
 
@@ -64,9 +44,9 @@ _SCHEMES = {"frontend": "https"}
 def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
     """One endpoint per service and node, in the order of the nodes. Credentials are paths on the client node."""
     issuer = next((n for n in nodes if "token_issuer" in n.groups), None)
-    credentials = _credentials(issuer)
+    known, variables = groups(), service_variables()
+    credentials = _credentials(issuer, variables)
     origins = [n for n in nodes if STORAGES & set(n.groups)]
-    known, numbers = groups(), versions()
     found: list[Endpoint] = []
     for node in nodes:
         for group in node.groups:
@@ -84,7 +64,7 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
                         version=storage.version,
                         kind=kind,
                         urls={
-                            protocol: f"{_SCHEMES.get(protocol, protocol)}://{node.fqdn}:{port}"
+                            protocol: f"{_SCHEMES.get(protocol, protocol)}://{node.fqdn}:{variables[port]}"
                             for protocol, port in storage.ports.items()
                         },
                         credentials=credentials,
@@ -98,9 +78,9 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
                         id=f"{node.name}:{group}",
                         site=node.site,
                         product=described.product,
-                        version=str(numbers.get(f"{group}_version", __version__)),
+                        version=str(variables.get(f"{group}_version", __version__)),
                         kind=kind,
-                        urls=_service_urls(group, node),
+                        urls=_service_urls(group, node, variables),
                     )
                 )
     return found
@@ -112,11 +92,11 @@ def _cached(cache: _Storage, origin: Node) -> tuple[str, ...]:
     return tuple(word for word in cache.capabilities if by_root or word != "checksum")
 
 
-def _credentials(issuer: Node | None) -> Credentials:
+def _credentials(issuer: Node | None, variables: Mapping[str, Any]) -> Credentials:
     folder = PurePosixPath("/etc/xdc-testbed/credentials")
     return Credentials.model_validate(
         {
-            "issuer": f"https://{issuer.fqdn}:8444" if issuer else None,
+            "issuer": _service_urls("token_issuer", issuer, variables)["https"] if issuer else None,
             "client_id": "interop",
             "client_secret_file": str(folder / "interop.secret"),
             "certificate": str(folder / "usercert.pem"),
@@ -127,14 +107,15 @@ def _credentials(issuer: Node | None) -> Credentials:
     )
 
 
-def _service_urls(group: str, node: Node) -> dict[str, str]:
+def _service_urls(group: str, node: Node, variables: Mapping[str, Any]) -> dict[str, str]:
     match group:
         case "kafka":
-            outside = {"kafka-external": f"127.0.0.1:{node.published['29092']}"} if "29092" in node.published else {}
-            return {"kafka": f"{node.fqdn}:9093", **outside}
+            published = node.published.get(str(variables["kafka_external_port"]))
+            outside = {"kafka-external": f"127.0.0.1:{published}"} if published else {}
+            return {"kafka": f"{node.fqdn}:{variables['kafka_internal_port']}", **outside}
         case "token_issuer":
-            return {"https": f"https://{node.fqdn}:8444"}
+            return {"https": f"https://{node.fqdn}:{variables['token_issuer_port']}"}
         case "openwhisk":
-            return {"https": f"https://{node.fqdn}:3233/api/v1"}
+            return {"https": f"https://{node.fqdn}:{variables['openwhisk_port']}/api/v1"}
         case _:
             return {}

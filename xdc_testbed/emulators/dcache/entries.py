@@ -31,10 +31,6 @@ class NotADirectory(NamespaceError):
     """A part of the path that must be a directory is a file."""
 
 
-class IsADirectory(NamespaceError):
-    """A file was meant, and it is a directory."""
-
-
 class NotEmpty(NamespaceError):
     """A directory that is to be removed holds something."""
 

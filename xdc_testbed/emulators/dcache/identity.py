@@ -93,10 +93,6 @@ class Identity:
         """A user by name."""
         return self._users.get(name)
 
-    def name_of(self, uid: int) -> str:
-        """The name of a uid, or the number as text."""
-        return next((user.name for user in self._users.values() if user.uid == uid), str(uid))
-
     def _by_password(self, encoded: str) -> tuple[User, frozenset[str]]:
         try:
             text = base64.b64decode(encoded.strip(), validate=True).decode()
