@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -149,8 +150,18 @@ def watch(
     if output == "json":
         remote.watch_events(asked, count=count, show=lambda picture: print(json.dumps(picture), flush=True))
         return
+    if not sys.stdout.isatty():
+        remote.watch_events(asked, count=count, show=lambda picture: print(_line(picture), flush=True))
+        return
     with Live(auto_refresh=False) as live:
         remote.watch_events(asked, count=count, show=lambda picture: live.update(_table(picture), refresh=True))
+
+
+def _line(picture: dict[str, Any]) -> str:
+    """The figures of a picture for a log."""
+    figures = ("events", "events_per_second", "work_items", "results", "dead_letters")
+    told = " ".join(f"{name.replace('_', '-')}={picture[name]}" for name in figures)
+    return f"{time.strftime('%H:%M:%S', time.localtime(picture['at']))} {told}"
 
 
 def _table(picture: dict[str, Any]) -> Table:

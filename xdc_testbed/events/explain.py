@@ -49,10 +49,14 @@ def lines(rules: Rules, event: StorageEvent) -> Iterator[str]:
             yield f"    {sign} {condition.key}: wanted {_shown(condition.wanted)}, is {_shown(condition.found)}"
         if verdict.matches:
             for action in verdict.rule.action:
-                writes = [path for each in loops.writes(action, verdict.rule.match) for path in each.paths]
-                known = writes or loops.is_known(action.name)
                 yield f"    runs {action.name} {action.parameters or ''}".rstrip()
-                yield f"      writes {', '.join(writes) or 'nothing' if known else 'what nobody has declared'}"
+                follow = loops.writes(action, verdict.rule.match)
+                for traffic in follow:
+                    kinds = ", ".join(kind.word for kind in traffic.types)
+                    yield f"      then {kinds}: {', '.join(traffic.paths)}"
+                if not follow:
+                    known = loops.is_known(action.name)
+                    yield f"      writes {'nothing' if known else 'what nobody has declared'}"
     for table, arrivals in runs(rules, event):
         for arrival in arrivals:
             yield f"  run {table.name}: {arrival.kind} of {arrival.folder}, expected by {table.expect.by}"

@@ -112,3 +112,16 @@ def test_a_probe_fails_when_a_file_was_not_acted_on_exactly_once(
     summary = {"count": 2, "ok": 2, "failed": 0, "missing": 0, "repeated": 0, "close_to_action_ms": {"p50": 9}, **more}
     monkeypatch.setattr(remote, "event_probe", lambda *_, **__: summary)
     assert events("probe")[0] == code
+
+
+def test_what_happens_is_one_line_a_second_where_nobody_looks(events: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = {"at": 0.0, "events": 3, "events_per_second": 1.5, "work_items": 2, "results": 1, "dead_letters": 0}
+    monkeypatch.setattr(remote, "watch_events", lambda *_, show, **__: show(picture))
+    assert events("watch")[1].split(" ", 1)[1] == (
+        "events=3 events-per-second=1.5 work-items=2 results=1 dead-letters=0\n"
+    )
+
+
+def test_explain_names_the_events_that_would_follow(events: Any, rules: Path, tmp_path: Path) -> None:
+    _, out, _ = events("explain", written(tmp_path, "/data/raw/r0001/a.h5"), "--rules", rules)
+    assert "      then written, moved: /data/proc/**/CORR-*\n" in out
