@@ -1,4 +1,4 @@
-"""Where the playbooks, roles and inventory are: in a checkout beside the package, or inside the installed wheel."""
+"""Where playbooks, roles, inventory and Terraform modules are: in a checkout beside the package, or in the wheel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def root() -> Path:
-    """The folder that holds `playbooks`, `roles`, `inventory` and `ansible.cfg`."""
+    """The folder that holds `playbooks`, `roles`, `inventory`, `terraform` and `ansible.cfg`."""
     for candidate in (_PACKAGE.parent, _PACKAGE / "_content"):
         if (candidate / "playbooks" / "site.yml").is_file() and (candidate / "inventory" / "groups.yml").is_file():
             return candidate

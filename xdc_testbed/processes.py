@@ -9,13 +9,14 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xdc_testbed.errors import DeadlineExceeded, RequirementMissing, XdcError
+from xdc_testbed.errors import DeadlineExceeded, Interrupted, RequirementMissing, XdcError
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +121,92 @@ def follow(
     return Completed(words, process.returncode, b"", tail, time.monotonic() - started)
 
 
+def follow_record(
+    args: Sequence[str | Path],
+    *,
+    timeout: float,
+    record: Path,
+    on_line: Callable[[str], None],
+    log_file: Path,
+) -> Completed:
+    """Run a command that writes its standard output to a file of its own, and hand on each line as it comes.
+
+    Unlike with `follow` there is no pipe between the two: when this process is killed, the command goes on to its end.
+    The returned stdout is empty; stderr holds the last 64 KiB. Raises DeadlineExceeded, RequirementMissing.
+    """
+    words = tuple(str(a) for a in args)
+    started = time.monotonic()
+    with record.open("ab") as out, log_file.open("ab+") as errors, record.open("rb") as lines:
+        lines.seek(0, os.SEEK_END)
+        begin = errors.tell()
+        with _started(words, env=None, cwd=None, stdin=subprocess.DEVNULL, stdout=out, stderr=errors) as process:
+            timer = _Deadline(process, started + timeout)
+            partial = b""
+            with timer:
+                while True:
+                    ended = process.poll() is not None  # asked before reading: what comes after it is read once more
+                    *whole, partial = (partial + lines.read()).split(b"\n")
+                    for line in whole:
+                        on_line(line.decode(errors="replace"))
+                    if ended:
+                        break
+                    time.sleep(0.05)
+            if timer.hit:
+                raise DeadlineExceeded(f"{words[0]} did not end within {timeout:g} s")
+        errors.seek(max(begin, errors.seek(0, os.SEEK_END) - 65536))
+        tail = errors.read()
+    return Completed(words, process.returncode, b"", tail, time.monotonic() - started)
+
+
+@contextmanager
+def finishing_first(on_interrupt: Callable[[], None]) -> Iterator[None]:
+    """Let the work inside end before Ctrl-C takes effect; the second Ctrl-C takes effect at once.
+
+    on_interrupt: called at the first one, to say so. Raises Interrupted when the work has ended after a first Ctrl-C,
+    or at the second. In a thread other than the main one, which gets no signals, nothing is held back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    count = 0
+
+    def take(_: int, __: object) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            raise KeyboardInterrupt
+        on_interrupt()
+
+    before = signal.signal(signal.SIGINT, take)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted twice", remedy="run the same command again: it finds what was lost") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if count:
+        raise Interrupted("interrupted", remedy="run the same command again, it resumes; or xdc-testbed down")
+
+
+def end_session(leader: int, *, grace: float = 5.0) -> None:
+    """End a session that another library has started, by its leader's process id; nothing happens when it has ended."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        until = time.monotonic() + grace
+        try:
+            os.killpg(leader, sign)
+            while time.monotonic() < until:
+                with suppress(ChildProcessError):  # a child of ours stays a zombie until somebody asks
+                    os.waitpid(leader, os.WNOHANG)
+                os.killpg(leader, 0)
+                time.sleep(0.05)
+        except ProcessLookupError:
+            return
+
+
 class _Deadline:
     """Ends a process's whole group when its time is up."""
 
     def __init__(self, process: subprocess.Popen[bytes], at: float) -> None:
-        import threading
-
         self.hit = False
         self._process = process
         self._timer = threading.Timer(max(0.0, at - time.monotonic()), self._end)
@@ -191,6 +272,7 @@ def _started(
     env: Mapping[str, str] | None,
     cwd: Path | None,
     stdin: int,
+    stdout: object = subprocess.PIPE,
     stderr: object = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:
@@ -199,7 +281,7 @@ def _started(
             env=None if env is None else dict(env),
             cwd=cwd,
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             start_new_session=True,  # type: ignore[call-overload]
         )

@@ -289,3 +289,17 @@ def test_every_unit_that_runs_the_kits_code_is_restarted_with_it() -> None:
     products = {"kafka", "xdc-xrootd", "xdc-xcache"}  # the kit only starts them
     units = {unit for group in groups().values() for unit in (*group.units, *group.sources)}
     assert set(read("kit", "vars/main.yml")["_kit_units"]) == units - products
+
+
+def test_the_port_table_names_groups_and_ports_that_there_are() -> None:
+    known = {*groups(), "all"}
+    numbers = service_variables()
+    table = numbers["testbed_ports"]
+    assert [row for row in table if row["group"] not in known] == []
+    assert [row for row in table if not isinstance(numbers.get(row["port"], row["port"]), int)] == []
+
+
+def test_every_port_of_a_service_is_in_the_port_table() -> None:
+    loopback = {"event_router_metrics_port"}  # asked on the node itself
+    listed = {row["port"] for row in service_variables()["testbed_ports"]}
+    assert {name for name in service_variables() if name.endswith("_port")} - listed == loopback

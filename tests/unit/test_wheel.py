@@ -51,7 +51,7 @@ def python(installed: Path, code: str) -> Completed:
 
 def test_everything_that_ansible_reads_is_inside(names: set[str]) -> None:
     files = [ROOT / "ansible.cfg"]
-    files += [path for part in ("inventory", "playbooks", "roles") for path in (ROOT / part).rglob("*")]
+    files += [path for part in ("inventory", "playbooks", "roles", "terraform") for path in (ROOT / part).rglob("*")]
     wanted = {
         f"xdc_testbed/_content/{path.relative_to(ROOT)}"
         for path in files
@@ -99,7 +99,7 @@ def test_the_installed_command_runs(installed: Path) -> None:
 
 
 def test_a_copy_of_the_sources_without_git_gives_the_same_files(names: set[str], tmp_path: Path) -> None:
-    for part in ("xdc_testbed", "inventory", "playbooks", "roles"):
+    for part in ("xdc_testbed", "inventory", "playbooks", "roles", "terraform"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "README.md", "LICENSE", "ansible.cfg"):
         shutil.copy(ROOT / file, tmp_path / file)

@@ -29,6 +29,7 @@ VERBS = {
     "bundle": "Collect a bounded, redacted support archive.",
     "fault": "Delay, partition, stop or fill disks; list and undo.",
     "image": "Bake the node image from the roles.",
+    "provider": "Build the OpenStack provider for Terraform from its sources.",
     "config": "Show the description and where each value came from.",
     "down": "Remove the testbed and prove that nothing of it is left.",
     "doctor": "Every requirement of this machine: found, needed, how to get it.",

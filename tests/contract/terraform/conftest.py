@@ -1,0 +1,46 @@
+"""The engine, and a workspace for the configuration without a cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import terraform_engine
+
+from xdc_testbed.drivers.terraform import Backend, Engine, Terraform, Workspace
+from xdc_testbed.progress import Event
+
+MODULE = Path(__file__).parent / "module"
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """Terraform or OpenTofu."""
+    return terraform_engine.find(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(params=["subprocess", "python-terraform"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Both ways to run it, held to the same promises."""
+    name: Backend = request.param
+    return name
+
+
+@pytest.fixture
+def said() -> list[Event]:
+    """What the reporter was told."""
+    return []
+
+
+@pytest.fixture
+def terraform(engine: Engine, backend: Backend, tmp_path: Path, said: list[Event]) -> Callable[..., Terraform]:
+    """Terraform on a fresh state folder, prepared with the given variables; the same folder each time."""
+
+    def prepared(**variables: object) -> Terraform:
+        space = Workspace(MODULE, ".", tmp_path / "state")
+        runner = Terraform(engine, space, logs=tmp_path / "logs", report=said.append, backend=backend)
+        runner.prepare(variables)
+        return runner
+
+    return prepared

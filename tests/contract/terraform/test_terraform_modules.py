@@ -1,0 +1,45 @@
+"""The kit's own Terraform modules: their tests in HCL, with the engine and the provider that the kit builds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from xdc_testbed import content
+from xdc_testbed.drivers import provider
+from xdc_testbed.drivers.terraform import Engine, cli_configuration
+from xdc_testbed.processes import run
+from xdc_testbed.progress import silent
+from xdc_testbed.testbed.secrets import ensure_ssh_key
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The provider, built once per machine and kept outside the checkout."""
+    provider.build(provider.default_mirror(), silent)
+    return provider.default_mirror()
+
+
+@pytest.mark.parametrize("module", ["modules/layout", "modules/nodes", "openstack"])
+def test_the_tests_of_a_module_pass(module: str, engine: Engine, mirror: Path, tmp_path: Path) -> None:
+    shutil.copytree(content.root() / "terraform", tmp_path / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
+    folder = tmp_path / "terraform" / module
+    for node in ("stream", "storage", "plain", "disk", "boot"):
+        ensure_ssh_key(folder / "tests" / "keys" / node, node)
+    settings = tmp_path / "cli.tfrc"
+    settings.write_text(cli_configuration(mirror))
+    env = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+    env["TF_CLI_CONFIG_FILE"] = str(settings)
+    run([engine.path, f"-chdir={folder}", "init", "-no-color"], timeout=120, env=env)
+    done = run([engine.path, f"-chdir={folder}", "test", "-no-color"], timeout=300, env=env, check=False)
+    assert done.returncode == 0, done.text + done.stderr.decode()
+    assert "0 failed" in done.text
+
+
+def test_every_file_is_formatted(engine: Engine) -> None:
+    words = [engine.path, f"-chdir={content.root() / 'terraform'}", "fmt", "-check", "-recursive", "-list=true"]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+    assert run(words, timeout=60, check=False, env=env).text == ""
