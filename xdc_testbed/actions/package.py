@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 KIT = "xdc_testbed"
 ENTRY = f"{KIT}.actions.entry"
@@ -31,6 +32,15 @@ class Archive:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.code).hexdigest()
+
+    def write(self, file: Path) -> None:
+        """Put it into a file, whole or not at all. Raises OSError."""
+        part = file.with_name(f"{file.name}.part")
+        try:
+            part.write_bytes(self.code)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def build() -> Archive:

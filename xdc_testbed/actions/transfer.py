@@ -1,7 +1,6 @@
-"""Copy one file to another storage by third-party copy: the destination fetches it from the source, no byte
-passes here.
+"""Copy one file to another storage: a copy service moves it (see `copies`), no byte passes here.
 
-The destination writes under a temporary name; size and Adler-32 of both ends are compared; then the file gets
+The copy is written under a temporary name; size and Adler-32 of both ends are compared; then the file gets
 its name. Rule parameters: destination (endpoint id, required), destination_path (the same path by default).
 """
 
@@ -10,11 +9,13 @@ from __future__ import annotations
 import time
 from pathlib import PurePosixPath
 
+from xdc_testbed.actions.copies import CopyJob, CopyOrder, CopyService, ThirdPartyCopies
 from xdc_testbed.actions.outcome import ActionFailed, Arguments, Result, is_full, run
-from xdc_testbed.actions.storage import Storage, require_same
+from xdc_testbed.actions.storage import require_same
 from xdc_testbed.actions.work import Work, seconds_left
 from xdc_testbed.clients.digests import Content
 from xdc_testbed.clients.thirdparty import TransferResult
+from xdc_testbed.errors import DeadlineExceeded
 
 _COPY_DEADLINE = 600.0  # seconds, when the platform sets no earlier one
 _MISSING = ("no such file", "404", "not found")
@@ -53,7 +54,13 @@ def _transfer(arguments: Arguments) -> Result:
     part = work.part(path)
     with target.removing(part):
         target.make_folder(str(PurePosixPath(path).parent))
-        _copy(source.dav.url(work.path), target, part, work)
+        order = CopyOrder(
+            source=source.dav.url(work.path),
+            source_token=work.token(),
+            path=part,
+            seconds=seconds_left(_COPY_DEADLINE),
+        )
+        _copy(order, ThirdPartyCopies(target.dav))
         times["copied"] = time.time()
         require_same(f"{path} on {destination}", target.stat(part), content)
         times["verified"] = time.time()
@@ -61,10 +68,24 @@ def _transfer(arguments: Arguments) -> Result:
     return {"status": "done", **result}
 
 
-def _copy(source_url: str, target: Storage, part: str, work: Work) -> None:
-    copied = target.dav.copy_pull(source_url, part, source_token=work.token(), timeout=seconds_left(_COPY_DEADLINE))
+def _copy(order: CopyOrder, service: CopyService) -> None:
+    """Have the order carried out. Raises ActionFailed; a copy that is no longer waited for is called off."""
+    job = service.submit(order)
+    try:
+        copied = _followed(job, order)
+    except BaseException:
+        job.cancel()
+        raise
     if not copied.ok:
         raise _failure(copied)
+
+
+def _followed(job: CopyJob, order: CopyOrder) -> TransferResult:
+    deadline = time.monotonic() + order.seconds
+    while (copied := job.poll()) is None:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(f"the copy of {order.source} did not end within {order.seconds:.0f} s")
+    return copied
 
 
 def _failure(copied: TransferResult) -> ActionFailed:

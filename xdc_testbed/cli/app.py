@@ -24,6 +24,7 @@ VERBS = {
     "test": "Run an interoperability suite; writes JUnit, JSON lines and an HTML matrix.",
     "calibrate": "Calibrate detector files without a testbed.",
     "events": "Dead letters of the event router; what the rules would do.",
+    "actions": "Build the archive of the OpenWhisk actions; list them.",
     "ssh": "Log in to a node, or run one command there.",
     "logs": "Show the journal of a service.",
     "bundle": "Collect a bounded, redacted support archive.",

@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -195,8 +195,21 @@ class WebDav:
         timeout: seconds in all. Any answer is a result, a refusal too; raises Unreachable without one, and
         DeadlineExceeded after timeout.
         """
+        copy = self.start_pull(source_url, path, source_token=source_token, overwrite=overwrite, timeout=timeout)
+        return copy.finish()
+
+    def start_pull(
+        self,
+        source_url: str,
+        path: str,
+        *,
+        source_token: str | None = None,
+        overwrite: bool = True,
+        timeout: float = _TRANSFER_DEADLINE,
+    ) -> RunningCopy:
+        """Begin what `copy_pull` does, to be followed by the caller. Raises the same."""
         headers = thirdparty.pull_headers(source_url, source_token=source_token, overwrite=overwrite)
-        return self._copy(path, headers, timeout)
+        return RunningCopy(self, path, headers, timeout)
 
     def copy_push(
         self,
@@ -209,7 +222,7 @@ class WebDav:
     ) -> TransferResult:
         """Third-party copy: this storage reads path and writes destination_url; else like `copy_pull`."""
         headers = thirdparty.push_headers(destination_url, destination_token=destination_token, overwrite=overwrite)
-        return self._copy(path, headers, timeout)
+        return RunningCopy(self, path, headers, timeout).finish()
 
     def macaroon(self, path: str, activities: list[str], validity: str = "PT10M") -> str:
         """A macaroon for path. activities: DOWNLOAD, UPLOAD, LIST, ...; validity: ISO 8601 duration."""
@@ -245,23 +258,6 @@ class WebDav:
         with self._send(method, path, headers=headers) as answer:
             self._check(answer)
             self._drain(answer)
-
-    def _copy(self, path: str, headers: Mapping[str, str], timeout: float) -> TransferResult:
-        started = time.monotonic()
-        transcript = thirdparty.Transcript()
-        what = f"third-party copy {self.url(path)}"
-        late = DeadlineExceeded(f"{what} did not end within {timeout:g} s", remedy="is the other side up?")
-        try:
-            with self._send("COPY", path, headers=headers, timeout=timeout) as answer:
-                for text in answer.iter_lines():
-                    transcript.line(text)
-                    if time.monotonic() - started > timeout:
-                        raise late
-                return transcript.result(answer.status_code, time.monotonic() - started)
-        except httpx2.ReadTimeout as error:
-            raise late from error
-        except httpx2.HTTPError as error:
-            raise _unreachable("COPY", self.url(path), error) from error
 
     @contextmanager
     def _send(
@@ -341,6 +337,65 @@ class WebDav:
             text = ""  # the status alone says enough
         what = f"{answer.request.method} {_shown(str(answer.request.url))}"
         raise storage_error(what, answer.status_code, text)
+
+
+class RunningCopy:
+    """A third-party copy under way. The storage tells line by line how far it is, and gives up when nobody listens."""
+
+    def __init__(self, storage: WebDav, path: str, headers: Mapping[str, str], timeout: float) -> None:
+        self._url = storage.url(path)
+        self._timeout, self._started = timeout, time.monotonic()
+        self._transcript = thirdparty.Transcript()
+        self._connection = ExitStack()
+        with self._errors():
+            self._answer = self._connection.enter_context(storage._send("COPY", path, headers=headers, timeout=timeout))
+        self._lines = self._answer.iter_lines()
+
+    def poll(self) -> TransferResult | None:
+        """Wait for the next line: how the copy ended, None while it goes on. Raises as `copy_pull`, which ends it."""
+        with self._errors():
+            text = next(self._lines, None)
+            if text is not None:
+                self._transcript.line(text)
+                self._check_time()
+                return None
+            result = self._transcript.result(self._answer.status_code, self._seconds())
+        self._connection.close()
+        return result
+
+    def finish(self) -> TransferResult:
+        """Follow it to its end."""
+        while (result := self.poll()) is None:
+            pass
+        return result
+
+    def cancel(self) -> None:
+        """Listen no longer: the storage ends the copy."""
+        self._connection.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, httpx2.ReadTimeout):
+                raise self._late() from error
+            if isinstance(error, httpx2.HTTPError):
+                raise _unreachable("COPY", self._url, error) from error
+            raise
+
+    def _check_time(self) -> None:
+        if self._seconds() > self._timeout:
+            raise self._late()
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"third-party copy {self._url} did not end within {self._timeout:g} s", remedy="is the other side up?"
+        )
 
 
 def _shown(url: str) -> str:

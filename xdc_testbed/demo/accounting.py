@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from xdc_testbed.demo.facts import Work
 from xdc_testbed.events.model import DeadLetter, Result, StorageEvent
 
 EVENTS, RESULTS, DEAD_LETTERS = "storage-events", "activation-results", "dead-letter"
@@ -75,10 +74,10 @@ class Account:
     path: str
     stages: tuple[Stage, ...]
     events: set[tuple[str, str]] = field(default_factory=set)
-    works: dict[tuple[str, str, str], Work] = field(default_factory=dict)
+    works: dict[tuple[str, str, str], Result] = field(default_factory=dict)
     dead_letter: str | None = None
 
-    def work(self, action: str) -> Work | None:
+    def work(self, action: str) -> Result | None:
         """What the action did, of two files with the same action for the first one; None when it was not seen."""
         stage = next((stage for stage in self.stages if stage.action == action), None)
         return None if stage is None else self.works.get(_key(stage))
@@ -167,7 +166,7 @@ class Ledger:
             return
         account.events.add((result.endpoint, result.subject))
         key = (result.endpoint, result.subject, _short(result.action))
-        account.works[key] = _better(account.works.get(key), _work(result))
+        account.works[key] = _better(account.works.get(key), result)
 
     def _take_dead_letter(self, letter: DeadLetter) -> None:
         if letter.result is None:
@@ -190,20 +189,6 @@ def _short(action: str) -> str:
     return action.rpartition("/")[2]
 
 
-def _better(old: Work | None, new: Work) -> Work:
+def _better(old: Result | None, new: Result) -> Result:
     """The first success counts: a repetition says only that it was done already."""
     return new if old is None or (old.status == "failed" and new.status == "ok") else old
-
-
-def _work(result: Result) -> Work:
-    outcome = result.result.get("status")
-    return Work(
-        rule=result.rule,
-        action=result.action,
-        status=result.status,
-        outcome=outcome if isinstance(outcome, str) else None,
-        reason=result.reason,
-        attempts=result.attempts,
-        activation_id=result.activation_id,
-        **result.times.model_dump(),
-    )

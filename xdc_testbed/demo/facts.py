@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from xdc_testbed.demo.detector_data import RawDataFile
 from xdc_testbed.endpoints import Endpoint
+from xdc_testbed.events.model import Result
 
 STORY_FILE = "story.json"
 RUN_FILE = "run.json"
@@ -20,24 +21,6 @@ BEFORE_FILE = "before.npz"
 
 class _Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Work(_Facts):
-    """One action that an event started. outcome: what the action said, e.g. `done` or `already-done`."""
-
-    rule: str
-    action: str
-    status: Literal["ok", "failed"]
-    outcome: str | None = None
-    reason: str | None = None
-    attempts: int
-    activation_id: str | None = None
-    closed: float
-    event: float
-    routed: float
-    invoked: float | None = None
-    action_started: float | None = None
-    ended: float
 
 
 class Copy(_Facts):
@@ -65,19 +48,19 @@ class Tape(_Facts):
 class FileStory(_Facts):
     """What became of one raw file.
 
-    path, corrected: in the storage's namespace; copies: the corrected file at the sites; cached: the same
-    read through the cache, first and second time; archive: the action qos; tape: of the raw file, where the
-    storage has one; said: the outcome in words.
+    path, corrected: in the storage's namespace; calibrate, transfer, catalogue, archive (the action qos): the results
+    of the actions; copies: the corrected file at the sites; cached: the same read through the cache, first and second
+    time; tape: of the raw file, where the storage has one; said: the outcome in words.
     """
 
     raw: RawDataFile
     path: str
     upload_started: float
     uploaded: float
-    calibrate: Work | None = None
-    transfer: Work | None = None
-    catalogue: Work | None = None
-    archive: Work | None = None
+    calibrate: Result | None = None
+    transfer: Result | None = None
+    catalogue: Result | None = None
+    archive: Result | None = None
     tape: Tape | None = None
     dead_letter: str | None = None
     corrected: str | None = None
@@ -115,7 +98,7 @@ class Story(_Facts):
     folder of results.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     preset: str
     run: int
     started: float

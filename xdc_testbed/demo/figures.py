@@ -131,16 +131,16 @@ def timeline(files: Sequence[FileStory]) -> Timeline:
 def _row(file: FileStory, zero: float, scale: float) -> Row:
     spans = [("upload", file.upload_started, file.uploaded, "upload")]
     if (work := file.calibrate) is not None:
-        started = work.action_started or work.ended
-        spans.append(("wait", work.closed, started, "closed, waiting for calibrate"))
-        spans.append(("calibrate", started, work.ended, "calibrate"))
+        started = work.times.action_started or work.times.ended
+        spans.append(("wait", work.times.closed, started, "closed, waiting for calibrate"))
+        spans.append(("calibrate", started, work.times.ended, "calibrate"))
     if (work := file.transfer) is not None:
-        started = work.action_started or work.ended
-        spans.append(("ship-wait", work.closed, started, "corrected, waiting for transfer"))
-        spans.append(("ship", started, work.ended, "transfer to the other site"))
+        started = work.times.action_started or work.times.ended
+        spans.append(("ship-wait", work.times.closed, started, "corrected, waiting for transfer"))
+        spans.append(("ship", started, work.times.ended, "transfer to the other site"))
     if (work := file.archive) is not None:
-        started = work.action_started or work.ended
-        spans.append(("tape", started, work.ended, "raw file from disk to tape"))
+        started = work.times.action_started or work.times.ended
+        spans.append(("tape", started, work.times.ended, "raw file from disk to tape"))
     bars = tuple(
         Bar(kind, (begin - zero) * scale, max(0.0, end - begin) * scale, f"{said}: {_duration(end - begin)}")
         for kind, begin, end, said in spans
@@ -151,11 +151,11 @@ def _row(file: FileStory, zero: float, scale: float) -> Row:
 
 def _taken_up(file: FileStory) -> float:
     work = file.calibrate
-    return file.uploaded if work is None else work.action_started or work.ended
+    return file.uploaded if work is None else work.times.action_started or work.times.ended
 
 
 def _end(file: FileStory) -> float:
-    works = [work.ended for work in (file.calibrate, file.transfer, file.archive) if work is not None]
+    works = [work.times.ended for work in (file.calibrate, file.transfer, file.archive) if work is not None]
     return max([file.uploaded, *works])
 
 

@@ -37,38 +37,38 @@ def _upload(file: FileStory) -> float | None:
 
 
 def _to_routed(file: FileStory) -> float | None:
-    return file.calibrate.routed - file.calibrate.closed if file.calibrate else None
+    return file.calibrate.times.routed - file.calibrate.times.closed if file.calibrate else None
 
 
 def to_start(file: FileStory) -> float | None:
     """From the close of the raw file to the first line of the action."""
     work = file.calibrate
-    return work.action_started - work.closed if work and work.action_started else None
+    return work.times.action_started - work.times.closed if work and work.times.action_started else None
 
 
 def to_corrected(file: FileStory) -> float | None:
     """From the close of the raw file to the corrected file in its place."""
     work = file.calibrate
-    return work.ended - work.closed if work and file.outcome == "corrected" else None
+    return work.times.ended - work.times.closed if work and file.outcome == "corrected" else None
 
 
 def _shipping(file: FileStory) -> float | None:
     work = file.transfer
-    return work.ended - work.closed if work and work.status == "ok" else None
+    return work.times.ended - work.times.closed if work and work.status == "ok" else None
 
 
 def to_remote(file: FileStory) -> float | None:
     """From the close of the raw file to the verified copy at the other site."""
     if file.calibrate is None or file.transfer is None or file.transfer.status != "ok":
         return None
-    return file.transfer.ended - file.calibrate.closed
+    return file.transfer.times.ended - file.calibrate.times.closed
 
 
 def to_tape(file: FileStory) -> float | None:
     """From the close of the raw file to its copy on tape."""
     if file.calibrate is None or file.archive is None or file.archive.status != "ok":
         return None
-    return file.archive.ended - file.calibrate.closed
+    return file.archive.times.ended - file.calibrate.times.closed
 
 
 def _cached(number: int) -> Callable[[FileStory], float | None]:

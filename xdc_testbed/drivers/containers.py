@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource
-from xdc_testbed.drivers.engine import Engine
+from xdc_testbed.drivers.engine import Engine, NodeContainer
 from xdc_testbed.drivers.requirements import findings
 from xdc_testbed.errors import RequirementMissing, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter
@@ -302,25 +302,27 @@ class Containers:
         ports = _free_ports(1 + len(node.publish))
         publish = [f"127.0.0.1:{ours}:{theirs}" for ours, theirs in zip(ports, (22, *node.publish), strict=True)]
         self.engine.run_node(
-            name=self._container(request, node),
-            hostname=f"{node.name}.{request.domain}",
-            network=f"xdc-{request.testbed_id}",
-            address=str(address),
-            mac=mac,
-            memory_mib=node.memory,
-            cpus=node.cpus,
-            image=request.image,
-            publish=publish,
-            labels={
-                LABEL: request.testbed_id,
-                f"{LABEL}.name": request.testbed_name,
-                f"{LABEL}.node": node.name,
-                f"{LABEL}.config": self._config_hash(request, node),
-            },
-            mounts={
-                keys / "id_ed25519.pub": "/root/.ssh/authorized_keys",
-                keys / "hosts" / node.name: "/etc/ssh/ssh_host_ed25519_key",
-            },
+            NodeContainer(
+                name=self._container(request, node),
+                hostname=f"{node.name}.{request.domain}",
+                network=f"xdc-{request.testbed_id}",
+                address=str(address),
+                mac=mac,
+                memory_mib=node.memory,
+                cpus=node.cpus,
+                image=request.image,
+                publish=publish,
+                labels={
+                    LABEL: request.testbed_id,
+                    f"{LABEL}.name": request.testbed_name,
+                    f"{LABEL}.node": node.name,
+                    f"{LABEL}.config": self._config_hash(request, node),
+                },
+                mounts={
+                    keys / "id_ed25519.pub": "/root/.ssh/authorized_keys",
+                    keys / "hosts" / node.name: "/etc/ssh/ssh_host_ed25519_key",
+                },
+            )
         )
 
     def _start_node(self, request: Request, name: str) -> None:

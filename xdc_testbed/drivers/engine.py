@@ -23,6 +23,23 @@ CAPABILITIES = "SYS_ADMIN,NET_ADMIN,NET_RAW,AUDIT_WRITE,SYS_PTRACE,MKNOD"
 
 
 @dataclass(frozen=True)
+class NodeContainer:
+    """One node as a container. memory_mib: MiB; publish: `address:port:port inside`; mounts: file to path inside."""
+
+    name: str
+    hostname: str
+    network: str
+    address: str
+    mac: str
+    memory_mib: int
+    cpus: float
+    image: str
+    publish: Sequence[str]
+    labels: Mapping[str, str]
+    mounts: Mapping[Path, str]
+
+
+@dataclass(frozen=True)
 class Engine:
     """One engine on this machine. kind: podman or docker."""
 
@@ -81,68 +98,24 @@ class Engine:
         """How the engine is told the bridge's name, so that its removal can be proven. podman 4.3 does not take one."""
         return ["--opt", f"com.docker.network.bridge.name={name}"] if self.kind == "docker" else []
 
-    def run_node(
-        self,
-        *,
-        name: str,
-        hostname: str,
-        network: str,
-        address: str,
-        mac: str,
-        memory_mib: int,
-        cpus: float,
-        image: str,
-        publish: Sequence[str],
-        labels: Mapping[str, str],
-        mounts: Mapping[Path, str],
-    ) -> None:
+    def run_node(self, node: NodeContainer) -> None:
         """Start one systemd container with a static address and MAC."""
-        self.run(
-            *node_arguments(
-                self.kind,
-                name=name,
-                hostname=hostname,
-                network=network,
-                address=address,
-                mac=mac,
-                memory_mib=memory_mib,
-                cpus=cpus,
-                image=image,
-                publish=publish,
-                labels=labels,
-                mounts=mounts,
-            ),
-            timeout=120,
-        )
+        self.run(*node_arguments(self.kind, node), timeout=120)
 
 
-def node_arguments(
-    kind: str,
-    *,
-    name: str,
-    hostname: str,
-    network: str,
-    address: str,
-    mac: str,
-    memory_mib: int,
-    cpus: float,
-    image: str,
-    publish: Sequence[str],
-    labels: Mapping[str, str],
-    mounts: Mapping[Path, str],
-) -> list[str]:
+def node_arguments(kind: str, node: NodeContainer) -> list[str]:
     """The arguments of `run` for one node, by engine; pure, so that both forms are unit-tested."""
     args = [
         "run",
         "-d",
         "--name",
-        name,
+        node.name,
         "--hostname",
-        hostname,
+        node.hostname,
         "--memory",
-        f"{memory_mib}m",
+        f"{node.memory_mib}m",
         "--cpus",
-        f"{cpus:g}",
+        f"{node.cpus:g}",
         "--shm-size",
         "64m",
         "--stop-signal",
@@ -150,22 +123,22 @@ def node_arguments(
     ]
     for capability in CAPABILITIES.split(","):
         args += ["--cap-add", capability]
-    for key, value in labels.items():
+    for key, value in node.labels.items():
         args += ["--label", f"{key}={value}"]
-    for one in publish:
+    for one in node.publish:
         args += ["-p", one]
-    for source, target in mounts.items():
+    for source, target in node.mounts.items():
         args += ["-v", f"{source}:{target}:ro"]
     if kind == "podman":
-        args += ["--systemd=always", "--network", f"{network}:ip={address},mac={mac}", "--no-hosts"]
+        args += ["--systemd=always", "--network", f"{node.network}:ip={node.address},mac={node.mac}", "--no-hosts"]
     else:
         args += [
             "--network",
-            network,
+            node.network,
             "--ip",
-            address,
+            node.address,
             "--mac-address",
-            mac,
+            node.mac,
             "--cgroupns=host",
             "-v",
             "/sys/fs/cgroup:/sys/fs/cgroup:rw",
@@ -180,7 +153,7 @@ def node_arguments(
             "-e",
             "container=docker",
         ]
-    return [*args, image, "/sbin/init"]
+    return [*args, node.image, "/sbin/init"]
 
 
 def containers_conf() -> str:

@@ -27,6 +27,7 @@ class Store:
     folders: list[str] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     fault: Fault = _no_fault
+    copies: list[MemoryCopy] = field(default_factory=list)
     digests: bool = True
     replaces: bool = True
 
@@ -87,9 +88,15 @@ class MemoryDav:
     def mkcol(self, path: str) -> None:
         self._store.folders.append(path)
 
-    def copy_pull(self, source_url: str, path: str, *, source_token: str, **_: float) -> TransferResult:
+    def start_pull(self, source_url: str, path: str, *, source_token: str, timeout: float) -> MemoryCopy:
         self._call("COPY", path)
         assert source_token
+        assert timeout > 0
+        copy = MemoryCopy(lambda: self._copied(source_url, path))
+        self._store.copies.append(copy)
+        return copy
+
+    def _copied(self, source_url: str, path: str) -> TransferResult:
         base = next(url for url in self._stores.by_url if source_url.startswith(url))
         self._store.files[path] = self._stores.by_url[base].files[source_url.removeprefix(base)]
         try:
@@ -107,6 +114,22 @@ class MemoryDav:
     def _call(self, method: str, path: str) -> None:
         self._store.calls.append((method, path))
         self._store.fault(method, path)
+
+
+@dataclass
+class MemoryCopy:
+    """A third-party copy that ends when it is asked about for the second time."""
+
+    carry_out: Callable[[], TransferResult]
+    polls: int = 0
+    cancelled: bool = False
+
+    def poll(self) -> TransferResult | None:
+        self.polls += 1
+        return self.carry_out() if self.polls > 1 else None
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 def failing(method: str, part: str, status: int, body: str = "", *, times: int = 10**9) -> Fault:

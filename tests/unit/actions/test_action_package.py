@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -25,17 +27,59 @@ def test_the_archive_is_the_same_each_time_and_small() -> None:
     assert "__main__.py" in names
 
 
-def test_another_process_with_another_hash_seed_builds_the_same() -> None:
-    code = "from xdc_testbed.actions import package; print(package.build().sha256)"
-    told = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONHASHSEED": "1"},
-        capture_output=True,
-        text=True,
+def test_another_checkout_with_other_dates_modes_umask_and_hash_seed_builds_the_same(tmp_path: Path) -> None:
+    checkout = tmp_path / "elsewhere" / "xdc_testbed"
+    shutil.copytree(Path(package.__file__).parents[1], checkout, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in checkout.rglob("*.py"):
+        os.utime(path, (86_400, 86_400))
+        path.chmod(0o755)
+    code = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import xdc_testbed
+assert Path(xdc_testbed.__file__).parents[1] == Path(sys.argv[1])
+from xdc_testbed.actions import package
+package.build().write(Path("actions.zip"))
+"""
+    subprocess.run(
+        [sys.executable, "-c", code, str(checkout.parent)],
+        env=os.environ | {"PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati", "LC_ALL": "C"},
+        cwd=tmp_path,
+        umask=0o077,
         check=True,
         timeout=60,
     )
-    assert told.stdout.strip() == package.build().sha256
+    assert (tmp_path / "actions.zip").read_bytes() == package.build().code
+
+
+def test_the_verb_writes_it_and_tells_size_and_digest(tmp_path: Path) -> None:
+    out = tmp_path / "actions.zip"
+    told = json.loads(verb("build", "--out", str(out), "--output", "json").stdout)
+    assert told == {
+        "path": str(out),
+        "size": out.stat().st_size,
+        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+    }
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
+    told = verb("build", "--out", str(tmp_path / "no" / "such.zip"))
+    assert told.returncode == 2
+    assert told.stderr.startswith(f"error: {tmp_path}/no/such.zip: No such file or directory\n  -> ")
+
+
+def test_the_verb_lists_what_is_deployed() -> None:
+    listed = json.loads(verb("list", "--output", "json").stdout)
+    assert {"calibrate", "transfer", "qos", "catalogue"} <= listed.keys()
+    assert listed["calibrate"] == {"memory": 512, "time_limit": 120}
+
+
+def verb(*words: str) -> subprocess.CompletedProcess[str]:
+    code = "from xdc_testbed.cli.app import main; main()"
+    command = [sys.executable, "-c", code, "actions", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_it_holds_what_the_actions_need_and_nothing_of_the_rest() -> None:

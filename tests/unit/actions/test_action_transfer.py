@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
-from memory_storage import Store, Stores, failing
+from memory_storage import MemoryCopy, Store, Stores, failing
 
 from xdc_testbed.actions.transfer import main
 
@@ -71,6 +72,23 @@ def test_a_copy_that_fails_leaves_nothing(arguments: Any, remote: Store, body: s
     result = main(arguments(PATH, destination="remote-storage"))
     assert reason in result["error"]["reason"]
     assert result["error"]["retry"] is retry
+    assert remote.files == {}
+
+
+def test_a_copy_that_ended_is_not_cancelled(arguments: Any, remote: Store) -> None:
+    main(arguments(PATH, destination="remote-storage"))
+    assert [(copy.polls, copy.cancelled) for copy in remote.copies] == [(2, False)]
+
+
+def test_a_copy_that_outlasts_the_platforms_patience_is_called_off(
+    arguments: Any, remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("__OW_DEADLINE", str(int((time.time() + 2.1) * 1000)))  # leaves the least: one second
+    monkeypatch.setattr(MemoryCopy, "poll", lambda _: None)
+    result = main(arguments(PATH, destination="remote-storage"))
+    assert result["error"]["retry"] is True
+    assert "did not end within 1 s" in result["error"]["reason"]
+    assert [copy.cancelled for copy in remote.copies] == [True]
     assert remote.files == {}
 
 

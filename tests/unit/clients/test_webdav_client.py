@@ -218,6 +218,28 @@ def test_a_copy_that_does_not_end_is_given_up() -> None:
         Server(answer).client().copy_pull("https://a.test/f", "/data/f", timeout=5)
 
 
+class Endless(httpx2.SyncByteStream):
+    """A body that never ends, and knows whether somebody listens."""
+
+    closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            yield b"Perf Marker\nTimestamp: 1\nEnd\n"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_copy_that_is_cancelled_is_no_longer_listened_to() -> None:
+    body = Endless()
+    copy = always(202, stream=body).client().start_pull("https://a.test/f", "/data/f")
+    assert copy.poll() is None
+    assert not body.closed
+    copy.cancel()
+    assert body.closed
+
+
 def test_a_macaroon_is_asked_for_as_products_want_it() -> None:
     server = always(200, json={"macaroon": "MDAx"})
     assert server.client().macaroon("/data/f", ["DOWNLOAD", "LIST"], "PT1M") == "MDAx"

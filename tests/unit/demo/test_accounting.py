@@ -115,7 +115,7 @@ def test_the_first_success_counts_and_not_its_repetition(ledger: Ledger) -> None
     ledger.take(RESULTS, result(work, at=99.0, said="already-done").to_json())
     account = ledger.accounts[RAW].work("calibrate")
     assert account is not None
-    assert (account.ended, account.outcome) == (12.0, "done")
+    assert (account.times.ended, account.result["status"]) == (12.0, "done")
 
 
 def test_a_success_after_a_failure_counts(ledger: Ledger) -> None:

@@ -13,6 +13,7 @@ import pytest
 from xdc_testbed.drivers import containers
 from xdc_testbed.drivers.base import NodeRequest, Request
 from xdc_testbed.drivers.containers import LABEL, POOL, Containers
+from xdc_testbed.drivers.engine import NodeContainer
 from xdc_testbed.errors import RequirementMissing, WrongUsage
 from xdc_testbed.processes import Completed
 from xdc_testbed.progress import silent
@@ -66,16 +67,15 @@ class FakeEngine:
         """podman takes none."""
         return []
 
-    def run_node(self, *, name: str, publish: list[str], labels: dict[str, str], **rest: Any) -> None:
+    def run_node(self, node: NodeContainer) -> None:
         """A container that runs."""
-        ports = [dict(zip(("host_port", "container_port"), one.split(":")[1:], strict=True)) for one in publish]
-        self.made[name] = {
-            "Id": hashlib.sha256(name.encode()).hexdigest(),
-            "Names": [name],
+        ports = [dict(zip(("host_port", "container_port"), one.split(":")[1:], strict=True)) for one in node.publish]
+        self.made[node.name] = {
+            "Id": hashlib.sha256(node.name.encode()).hexdigest(),
+            "Names": [node.name],
             "State": "running",
-            "Labels": labels,
+            "Labels": node.labels,
             "Ports": ports,
-            "given": rest,
         }
 
 

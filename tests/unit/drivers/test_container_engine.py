@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from xdc_testbed.drivers import engine
-from xdc_testbed.drivers.engine import CAPABILITIES, Engine, containers_conf, docker_container, docker_network
+from xdc_testbed.drivers.engine import (
+    CAPABILITIES,
+    Engine,
+    NodeContainer,
+    containers_conf,
+    docker_container,
+    docker_network,
+)
 from xdc_testbed.errors import RequirementMissing
 
 
@@ -30,7 +37,7 @@ def arguments(kind: str, **changes: Any) -> list[str]:
         "labels": {"org.xdc.testbed": "0123"},
         "mounts": {Path("/state/keys/id.pub"): "/root/.ssh/authorized_keys"},
     }
-    return engine.node_arguments(kind, **(given | changes))
+    return engine.node_arguments(kind, NodeContainer(**(given | changes)))
 
 
 def value(words: list[str], option: str) -> list[str]:
