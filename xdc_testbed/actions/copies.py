@@ -1,7 +1,7 @@
 """Who carries a file from one storage to another: the contract of a copy service, and third-party copy, which is one.
 
 A service takes an order and gives a job; a job is polled to its end or cancelled. With third-party copy the job is one
-HTTP request, whose answer tells how far it is; a service that queues copies (FTS) has a job by id at its REST interface,
+HTTP request, whose answer tells how far it is; a service that queues copies (FTS) has a job by id at its interface,
 and fits here with a class of its own.
 """
 
