@@ -17,7 +17,7 @@ from xdc_testbed.testbed.description import groups, service_variables
 ROOT = content.root()
 PACKAGE = ROOT / "xdc_testbed"
 
-FOUNDATION = {"errors", "processes", "progress", "content", "endpoints", "__version__"}
+FOUNDATION = {"errors", "processes", "progress", "content", "endpoints", "redaction", "__version__"}
 """What every part may use, but those that know nothing of the kit."""
 
 MAY_IMPORT: dict[str, set[str]] = {

@@ -1,5 +1,5 @@
 """How an action ends: a result that is plain JSON, or a failure with its reason and whether trying again can
-help.
+help; neither has a credential in it, nor has what was printed on the way.
 
 OpenWhisk passes on what `json.dumps` makes of the result and ends the launcher on anything else, so every
 result goes through `plain`.
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from xdc_testbed import redaction
+from xdc_testbed.actions.output import without_credentials
 from xdc_testbed.calibration.failures import CalibrationError
 from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenRefused
 from xdc_testbed.errors import WrongUsage, XdcError
@@ -38,17 +40,25 @@ class ActionFailed(XdcError):
 def run(work: Callable[[Arguments], Result], arguments: Arguments, started_at: float | None) -> Result:
     """Do the work and give its result, with `started_at` (epoch seconds) in every case.
 
-    A failure becomes `{"error": {"reason", "retry"}}`. Other exceptions are defects and are left to the
-    launcher.
+    A failure becomes `{"error": {"reason", "retry"}}`; so does a defect, whose traceback goes to the log.
     """
     started = time.time() if started_at is None else started_at
-    try:
-        result = work(arguments)
-    except (XdcError, OSError) as error:
-        failure = as_failure(error)
-        log.warning("%s (retry: %s)", failure.message, failure.retry)
-        result = {"error": {"reason": failure.message, "retry": failure.retry}}
-    return {**plain(result), "started_at": started}
+    known = [secret] if isinstance(secret := arguments.get("client_secret"), str) else []
+    with without_credentials(known):
+        try:
+            result = work(arguments)
+        except (XdcError, OSError) as error:
+            failure = as_failure(error)
+            log.warning("%s (retry: %s)", failure.message, failure.retry)
+            result = _error(failure.message, retry=failure.retry)
+        except Exception as error:
+            log.exception("defect of the action")
+            result = _error(f"defect of the action: {type(error).__name__}: {error}", retry=True)
+    return {**redaction.value(plain(result), known), "started_at": started}
+
+
+def _error(reason: str, *, retry: bool) -> Result:
+    return {"error": {"reason": reason, "retry": retry}}
 
 
 def as_failure(error: XdcError | OSError) -> ActionFailed:

@@ -11,6 +11,7 @@ XdcError
 
 from __future__ import annotations
 
+from xdc_testbed import redaction
 from xdc_testbed.errors import XdcError
 
 _BODY_SHOWN = 300  # characters of a body that go into a message
@@ -52,7 +53,7 @@ class AlreadyExists(StorageError):
 
 def storage_error(what: str, status: int, body: str) -> StorageError:
     """The error for an HTTP answer of a storage. what: method and URL, without credentials."""
-    shown = " ".join(body.split())[:_BODY_SHOWN]
+    shown = redaction.text(" ".join(body.split()))[:_BODY_SHOWN]  # a storage may repeat the token that it refuses
     message = f"{what}: HTTP {status}" + (f": {shown}" if shown else "")
     match status:
         case 401 | 403:

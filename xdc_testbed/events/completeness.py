@@ -21,7 +21,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xdc_testbed.events.kafka import DEAD_LETTERS, INVOCATIONS, RUN_EVENTS, RUN_TIMERS
 from xdc_testbed.events.metrics import Counters
-from xdc_testbed.events.model import DeadLetter, EventType, RunData, StorageData, StorageEvent
+from xdc_testbed.events.model import (
+    LARGEST_SIZE,
+    DeadLetter,
+    EventType,
+    FileReference,
+    RunData,
+    StorageData,
+    StorageEvent,
+)
 from xdc_testbed.events.rules import Rules
 from xdc_testbed.events.runs import Arrival, RunTable
 
@@ -29,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _MODULES_NAMED = 256
 _LATE_NAMED = 20
+_LONGEST_MODULE, _LONGEST_LATE = 255, 1024  # characters: a longer one is not told in the event
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class Head(BaseModel):
     waking: bool = False
     manifests: int = 0
     manifest_event: str = ""
+    manifest: FileReference | None = None
     expected: int | None = None
     matched: int = 0
     late: list[str] = []
@@ -152,8 +162,8 @@ class _Run:
             self._name_parts()
         head.last_at = arrival.at
         late = head.revision > 0
-        if late and len(head.late) < _LATE_NAMED:
-            head.late.append(arrival.path)
+        if late:
+            _note(head.late, arrival.path, _LATE_NAMED, _LONGEST_LATE)
         expect = self._table.expect
         if expect.quiet_seconds is not None:
             head.complete = False
@@ -176,7 +186,9 @@ class _Run:
     def _manifest(self) -> list[Output]:
         if self._arrival.event_id == self._head.manifest_event:
             return []
-        self._head.manifest_event = self._arrival.event_id
+        arrival = self._arrival
+        self._head.manifest_event = arrival.event_id
+        self._head.manifest = FileReference(path=arrival.path, size=arrival.size, checksums=arrival.checksums)
         return [self._timer(self._arrival.at, manifest=self._arrival.path)]
 
     def _listed(self) -> list[Output]:
@@ -188,8 +200,8 @@ class _Run:
                 self._keep(self._listing_key(path), 1)
             head.expected = len(names)
             head.matched = sum(self._memory.get(_file_key(path)) is not None for path in names)
-            if head.revision > 0 and len(head.late) < _LATE_NAMED:
-                head.late.append(self._arrival.path)
+            if head.revision > 0:
+                _note(head.late, self._arrival.path, _LATE_NAMED, _LONGEST_LATE)
             head.complete = False
             if self._has_all():
                 self._say_complete()
@@ -237,7 +249,7 @@ class _Run:
         head.complete = True
         data = StorageData(
             endpoint=arrival.endpoint,
-            size=head.size,
+            size=min(head.size, LARGEST_SIZE - 1),
             closed_at=head.last_at or arrival.at,
             run=RunData(
                 table=self._table.name,
@@ -248,6 +260,7 @@ class _Run:
                 sequences=head.sequences,
                 revision=head.revision,
                 late=tuple(head.late),
+                manifest=head.manifest,
             ),
         )
         head.late = []
@@ -258,8 +271,8 @@ class _Run:
 
     def _name_parts(self) -> None:
         module, sequence = self._arrival.module, self._arrival.sequence
-        if module is not None and module not in self._head.modules and len(self._head.modules) < _MODULES_NAMED:
-            self._head.modules.append(module)
+        if module is not None and module not in self._head.modules:
+            _note(self._head.modules, module, _MODULES_NAMED, _LONGEST_MODULE)
         if sequence is not None and self._memory.get(f"s/{sequence}") is None:
             self._keep(f"s/{sequence}", 1)
             self._head.sequences += 1
@@ -272,6 +285,12 @@ class _Run:
 
     def _keep(self, key: str, value: Any) -> None:
         self._memory.set(key, value, ttl=self._remember)
+
+
+def _note(names: list[str], name: str, most: int, longest: int) -> None:
+    """Add a name to a list that goes along in the event, which must stay small."""
+    if len(names) < most and len(name) <= longest:
+        names.append(name)
 
 
 def _file_key(path: str) -> str:

@@ -10,6 +10,7 @@ loses none.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections import defaultdict
@@ -18,16 +19,17 @@ from functools import partial
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
-from xdc_testbed.events import redaction
+from xdc_testbed import redaction
 from xdc_testbed.events.metrics import Counters
-from xdc_testbed.events.model import DeadLetter, Result, Times, WorkItem
+from xdc_testbed.events.model import DeadLetter, Result, Times, WorkItem, fault, short_reason
 from xdc_testbed.events.retry import Backoff, Gate
 from xdc_testbed.events.targets import Failed, Outcome, Succeeded, Target, Throttled, Unavailable
 
 log = logging.getLogger(__name__)
 
-_LARGEST_RESULT = 64 * 1024
+_LARGEST_RESULT = 64 * 1024  # bytes as JSON
 
 
 class Retries(BaseModel):
@@ -157,10 +159,9 @@ class Dispatcher:
         self._ended(record)
 
     async def _bury_garbage(self, record: Delivered, error: ValidationError) -> None:
-        first = error.errors()[0]
-        reason = f"not a work item: {'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
-        log.warning("%s", reason)
-        await self._ledger.bury(DeadLetter.of_garbage(record.value, reason, at=time.time()))
+        letter = DeadLetter.of_garbage(record.value, f"not a work item: {fault(error)}", at=time.time())
+        log.warning("%s", letter.reason)
+        await self._ledger.bury(letter)
         self._counters.add("garbage")
         self._ended(record)
 
@@ -186,7 +187,7 @@ class Dispatcher:
                     return
             if isinstance(outcome, Failed):
                 self._counters.add("retries")
-                reason = redaction.text(outcome.reason)
+                reason = short_reason(outcome.reason)
                 log.info("%s of %s failed: %s; again", item.action, item.event.subject, reason)
                 await asyncio.sleep(self._backoff.wait(tally.attempts))
 
@@ -247,7 +248,7 @@ def _result(item: WorkItem, outcome: Succeeded | Failed, attempts: int, invoked:
         rule=item.rule,
         action=item.action,
         status="ok" if isinstance(outcome, Succeeded) else "failed",
-        reason=None if isinstance(outcome, Succeeded) else redaction.text(outcome.reason),
+        reason=None if isinstance(outcome, Succeeded) else short_reason(outcome.reason),
         activation_id=outcome.activation_id,
         attempts=attempts,
         result=_bounded(outcome.result),
@@ -269,6 +270,20 @@ def _started(outcome: Succeeded | Failed) -> float | None:
 
 
 def _bounded(result: dict[str, Any]) -> dict[str, Any]:
-    """The action's answer without credentials, unless it is too large for a record of the results topic."""
-    size = len(str(result))
-    return redaction.value(result) if size <= _LARGEST_RESULT else {"truncated": True, "size": size}
+    """The action's answer without credentials, and small enough for a record of the results topic.
+
+    Of a large one the smallest parts are kept. `left_out` says how many parts are not, and size and SHA-256 of the
+    whole, as compact JSON; the activation record has it.
+    """
+    whole = to_json(result, inf_nan_mode="null")
+    if len(whole) <= _LARGEST_RESULT:
+        return redaction.value(result)  # type: ignore[no-any-return]
+    kept: dict[str, Any] = {}
+    room = _LARGEST_RESULT // 2
+    for size, key in sorted((len(to_json({key: part})), key) for key, part in result.items()):
+        room -= size
+        if room < 0:
+            break
+        kept[key] = result[key]
+    left_out = {"parts": len(result) - len(kept), "size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+    return {**redaction.value(kept), "left_out": left_out}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import loops
-from xdc_testbed.events.model import EventType, RunData, StorageData, StorageEvent
+from xdc_testbed.events.model import EventType, RunData, StorageData, StorageEvent, fault
 from xdc_testbed.events.rules import Condition, Rule, Rules
 from xdc_testbed.events.runs import Arrival, RunTable
 
@@ -71,9 +71,8 @@ def read_event(path: Path) -> StorageEvent:
     except OSError as error:
         raise WrongUsage(f"{path}: {error.strerror}", remedy="give the path of a readable file") from None
     except ValidationError as error:
-        fault = error.errors()[0]
         raise WrongUsage(
-            f"{path} is not a storage event: {'.'.join(map(str, fault['loc'])) or 'text'}: {fault['msg']}",
+            f"{path} is not a storage event: {fault(error)}",
             remedy="see docs/reference/storage-event.schema.json",
         ) from None
 

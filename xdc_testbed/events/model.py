@@ -4,6 +4,10 @@ broker and no product.
 A StorageEvent is a CloudEvent 1.0 in JSON format (structured mode). Its id is a function of the fact alone,
 so the same fact seen twice (a replayed journal, a second stream) has the same id and collapses behind the
 router.
+
+Everything here is bounded where it comes in, so that what is made of it fits into a record of Kafka (1,000,000 bytes
+by librdkafka's default) and into an invocation of OpenWhisk (1 MiB). What is larger stays where it is, and is named
+with size and checksum: files, manifests of runs, results.
 """
 
 from __future__ import annotations
@@ -13,8 +17,21 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from xdc_testbed import redaction
+
+LARGEST_EVENT = 256 * 1024
+"""Bytes of a StorageEvent as JSON."""
+LONGEST_PATH = 8192
+"""Characters."""
+LARGEST_SIZE = 1 << 53
+"""Bytes of a file, exclusive: beyond it JSON numbers are no longer exact everywhere."""
+LONGEST_REASON = 2000
+"""Characters of a reason, in results and dead letters."""
+
+_LARGEST_RAW = 64 * 1024
+_LATEST = 32_503_680_000.0  # the year 3000
 _ID_DIGITS = 32
 
 
@@ -52,12 +69,21 @@ class _Record(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
+class FileReference(_Record):
+    """A file that is too large to go along, by what its storage said of it. Read it on the event's endpoint."""
+
+    path: str = Field(max_length=LONGEST_PATH)
+    size: int | None = None
+    checksums: dict[str, str] = Field(default_factory=dict)
+
+
 class RunData(_Record):
     """What is known of a run that is complete.
 
     table: the `[[run]]` of the rules that says when it is; by: what made it complete; files: distinct ones that
     have arrived; modules: their names, the first 256; sequences: how many distinct ones; revision: 1, and one more
-    each time something arrives after completeness; late: paths that led to this revision, the first 20.
+    each time something arrives after completeness; late: paths that led to this revision, the first 20; manifest: the
+    file that lists the run's files, of a run that has one. Otherwise the event's subject, a folder, is the list.
     """
 
     table: str
@@ -68,6 +94,7 @@ class RunData(_Record):
     sequences: int = 0
     revision: int
     late: tuple[str, ...] = ()
+    manifest: FileReference | None = None
 
 
 class StorageData(_Record):
@@ -79,12 +106,12 @@ class StorageData(_Record):
     """
 
     endpoint: str
-    size: int | None = None
+    size: int | None = Field(default=None, ge=0, lt=LARGEST_SIZE)
     checksums: dict[str, str] = Field(default_factory=dict)
     user: str | None = None
     storage_id: str | None = None
-    closed_at: float
-    old_path: str | None = None
+    closed_at: float = Field(ge=0, lt=_LATEST, allow_inf_nan=False)
+    old_path: str | None = Field(default=None, max_length=LONGEST_PATH)
     run: RunData | None = None
     raw: dict[str, Any] = Field(default_factory=dict)
 
@@ -100,10 +127,20 @@ class StorageEvent(_Record):
     id: str = Field(min_length=1)
     type: EventType
     source: str = Field(min_length=1)
-    subject: str = Field(min_length=1)
+    subject: str = Field(min_length=1, max_length=LONGEST_PATH)
     time: datetime
     datacontenttype: Literal["application/json"] = "application/json"
     data: StorageData
+
+    @classmethod
+    def read(cls, value: bytes) -> StorageEvent:
+        """An event out of a record. Raises ValueError with the reason in one line."""
+        if len(value) > LARGEST_EVENT:
+            raise ValueError(f"it has {len(value)} bytes, more than {LARGEST_EVENT}")
+        try:
+            return cls.model_validate_json(value)
+        except ValidationError as error:
+            raise ValueError(fault(error)) from None
 
     @classmethod
     def make(cls, kind: EventType, path: str, data: StorageData, *, testbed: str, session: str) -> StorageEvent:
@@ -126,6 +163,14 @@ class StorageEvent(_Record):
     def key(self) -> str:
         """The Kafka key: all events of one file stay in order."""
         return f"{self.data.endpoint}:{self.subject}"
+
+    def to_json(self) -> bytes:
+        """As of every record; what the product said is left out with its size when it is too large."""
+        said = super().to_json()
+        if len(said) <= _LARGEST_RAW or len(raw := self.data.model_dump_json(include={"raw"})) <= _LARGEST_RAW:
+            return said
+        short = self.data.model_copy(update={"raw": {"left_out": len(raw)}})
+        return super(StorageEvent, self.model_copy(update={"data": short})).to_json()
 
 
 class WorkItem(_Record):
@@ -229,8 +274,20 @@ class DeadLetter(_Record):
 
     @classmethod
     def of_garbage(cls, raw: bytes, reason: str, *, at: float) -> DeadLetter:
-        """The dead letter of a record that could not be read; at most 4 KiB of it are kept."""
-        return cls(id=_digest(raw.hex()), reason=reason, at=at, raw=raw[:4096].decode(errors="replace"))
+        """The dead letter of a record that could not be read; at most 4 KiB of it are kept, without credentials."""
+        said = redaction.text(raw.decode(errors="replace"))  # before it is cut: half a secret would not be found
+        return cls(id=_digest(raw.hex()), reason=short_reason(reason), at=at, raw=said[:4096])
+
+
+def fault(error: ValidationError) -> str:
+    """The first thing that is wrong with a record: its key and why, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
+
+
+def short_reason(reason: str) -> str:
+    """A reason as it is kept: without credentials, and not longer than anybody reads."""
+    return redaction.text(reason)[:LONGEST_REASON]
 
 
 def event_id(endpoint: str, kind: EventType, path: str, storage_id: str | None, session: str) -> str:

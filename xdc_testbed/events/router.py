@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from confluent_kafka import KafkaException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from quixstreams import Application, State
 from quixstreams.exceptions import QuixException
 from quixstreams.kafka import ConnectionConfig
@@ -106,8 +106,8 @@ class Routing:
         """
         self._counters.add("events")
         try:
-            event = StorageEvent.model_validate_json(value)
-        except ValidationError as error:
+            event = StorageEvent.read(value)
+        except ValueError as error:
             return [self._garbage(value, error, now=now)]
         if state.get(event.id) is not None:
             self._counters.add("duplicates")
@@ -124,12 +124,10 @@ class Routing:
         outputs += [Output(RUN_ARRIVALS, each.key, each.to_json()) for each in rules.arrivals(event, now=now)]
         return outputs
 
-    def _garbage(self, value: bytes, error: ValidationError, *, now: float) -> Output:
+    def _garbage(self, value: bytes, error: ValueError, *, now: float) -> Output:
         self._counters.add("garbage")
-        first = error.errors()[0]
-        reason = f"not a storage event: {'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
-        log.warning("%s", reason)
-        letter = DeadLetter.of_garbage(value, reason, at=now)
+        letter = DeadLetter.of_garbage(value, f"not a storage event: {error}", at=now)
+        log.warning("%s", letter.reason)
         return Output(DEAD_LETTERS, letter.id, letter.to_json())
 
 

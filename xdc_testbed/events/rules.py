@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic_core import to_json
 
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import loops
@@ -36,6 +37,7 @@ from xdc_testbed.events.model import EventType, StorageEvent, WorkItem
 from xdc_testbed.events.runs import Arrival, RunTable, words_to_types
 
 _ACTION_NAME = re.compile(r"^/[^/\s]+(/[^/\s]+){1,2}$")
+_LARGEST_PARAMETERS = 64 * 1024  # bytes as JSON: they travel with every work item
 _OUTPUT = re.compile(r"^([a-z0-9][a-z0-9-]*:)?/")
 
 
@@ -142,6 +144,16 @@ class Action(_Strict):
     def _qualified(cls, value: str) -> str:
         if not _ACTION_NAME.match(value):
             raise ValueError(f"{value!r} is not of the form /namespace/[package/]action")
+        return value
+
+    @field_validator("parameters")
+    @classmethod
+    def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        size = len(to_json(value))
+        if size > _LARGEST_PARAMETERS:
+            raise ValueError(
+                f"{size} bytes, more than {_LARGEST_PARAMETERS}: put them into a file on a storage and name its path"
+            )
         return value
 
     @field_validator("writes")

@@ -69,6 +69,7 @@ class Arrival(_Strict):
     path: str = ""
     event_id: str = ""
     size: int | None = None
+    checksums: dict[str, str] = {}
     module: str | None = None
     sequence: str | None = None
     names: tuple[str, ...] = ()
@@ -154,6 +155,7 @@ class RunTable(_Strict):
             path=path,
             event_id=event.id,
             size=event.data.size,
+            checksums=event.data.checksums if kind == "manifest" else {},
             module=named.get("module"),
             sequence=named.get("sequence"),
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
+import sys
 import time
 from typing import Any
 
@@ -78,12 +80,59 @@ def test_a_failure_is_an_application_error_with_its_reason() -> None:
     assert run(work, {}, 3.0) == {"error": {"reason": "no such luck", "retry": True}, "started_at": 3.0}
 
 
-def test_a_defect_is_left_to_the_platform() -> None:
-    def work(arguments: Any) -> dict[str, Any]:
-        raise ZeroDivisionError
+Printed = pytest.CaptureFixture[str]
 
-    with pytest.raises(ZeroDivisionError):
-        run(work, {}, None)
+
+def as_in_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has set up logging: pytest has, when a test runs."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+
+def test_a_defect_is_a_failure_with_its_name_and_its_traceback_in_the_log(
+    capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_in_the_launcher(monkeypatch)
+
+    def work(arguments: Any) -> dict[str, Any]:
+        return {"rate": 1 / len(arguments)}
+
+    assert run(work, {}, 3.0) == {
+        "error": {"reason": "defect of the action: ZeroDivisionError: division by zero", "retry": True},
+        "started_at": 3.0,
+    }
+    assert "Traceback" in capsys.readouterr().err
+
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZW1vIn0.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize("how", ["result", "reason", "defect", "prints", "logs"])
+def test_no_credential_leaves_an_action(how: str, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_in_the_launcher(monkeypatch)
+
+    def work(arguments: Any) -> dict[str, Any]:
+        said = f"refused {arguments['client_secret']} and {JWT}"
+        match how:
+            case "reason":
+                raise ActionFailed(said, retry=False)
+            case "defect":
+                raise KeyError(said)
+            case "prints":
+                sys.stdout.write(said)
+                sys.stderr.write(said[:20])
+                sys.stderr.write(said[20:])
+            case "logs":
+                logging.getLogger("library").error(said)
+            case _:
+                return {"said": [said]}
+        return {}
+
+    result = run(work, {"client_secret": "correct horse battery"}, 1.0)
+    told = capsys.readouterr()
+    everything = f"{result} {told.out} {told.err}"
+    assert "horse" not in everything
+    assert "eyJ" not in everything
+    assert "refused (hidden) and (hidden)" in everything
 
 
 def test_the_platforms_deadline_bounds_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,13 @@ def verb(*words: str) -> subprocess.CompletedProcess[str]:
 def test_it_holds_what_the_actions_need_and_nothing_of_the_rest() -> None:
     modules = set(package.build().modules)
     assert {"xdc_testbed.actions.calibrate", "xdc_testbed.calibration.pipeline", "xdc_testbed.errors"} <= modules
-    assert {name.split(".")[1] for name in modules if "." in name} == {"actions", "calibration", "clients", "errors"}
+    assert {name.split(".")[1] for name in modules if "." in name} == {
+        "actions",
+        "calibration",
+        "clients",
+        "errors",
+        "redaction",
+    }
     assert not {"xdc_testbed.actions.deploy", "xdc_testbed.actions.package"} & modules
 
 

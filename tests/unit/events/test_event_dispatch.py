@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +13,15 @@ import pytest
 
 from xdc_testbed.events.dispatch import Dispatcher, Retries
 from xdc_testbed.events.metrics import Counters
-from xdc_testbed.events.model import DeadLetter, EventType, Result, StorageData, StorageEvent, WorkItem
+from xdc_testbed.events.model import (
+    LONGEST_REASON,
+    DeadLetter,
+    EventType,
+    Result,
+    StorageData,
+    StorageEvent,
+    WorkItem,
+)
 from xdc_testbed.events.targets import Failed, Outcome, Succeeded, Throttled, Unavailable
 
 QUICK = Retries(
@@ -349,8 +359,23 @@ def test_no_more_is_run_than_there_are_places_while_results_cannot_be_kept() -> 
     assert len(ended) == 20
 
 
-def test_a_large_answer_is_cut() -> None:
-    platform = Platform({"/data/a": [Succeeded({"blob": "x" * 100_000})]})
+def test_of_a_large_answer_the_small_parts_are_kept_and_the_rest_is_named_by_size_and_checksum() -> None:
+    answer = {"status": "done", "trains": list(range(50_000)), "output": {"path": "/data/a"}}
     book = Book()
-    play(platform, book, accepting(item("/data/a")))
-    assert book.results[0].result["truncated"] is True
+    play(Platform({"/data/a": [Succeeded(answer)]}), book, accepting(item("/data/a")))
+    whole = json.dumps(answer, separators=(",", ":")).encode()
+    assert book.results[0].result == {
+        "status": "done",
+        "output": {"path": "/data/a"},
+        "left_out": {"parts": 1, "size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()},
+    }
+
+
+def test_a_reason_is_searched_for_credentials_before_it_is_cut() -> None:
+    secret = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZW1vIn0.c2lnbmF0dXJl"
+    reason = "x" * (LONGEST_REASON - 30) + f" {secret}"  # cut first, it would be no token any more
+    book = Book()
+    play(Platform({"/data/a": [Failed(reason, retry=False)]}), book, accepting(item("/data/a")))
+    (letter,) = book.letters
+    assert "eyJ" not in letter.reason
+    assert len(letter.reason) <= LONGEST_REASON

@@ -118,6 +118,10 @@ def test_every_glob_is_a_regular_expression(glob: str) -> None:
         (('name = "ship-corrected"', 'name = "calibrate-raw"'), "two rules are named 'calibrate-raw'"),
         (('name = "/_/xdc/noop"', 'name = "noop"'), r"rule\[1\]\.action\[1\]\.name"),
         (('name = "calibrate-raw"', 'name = "calibrate-raw'), "line 3"),
+        (
+            ('name = "/_/xdc/noop"', f'name = "/_/xdc/noop"\nparameters = {{ geometry = "{"x" * 65_536}" }}'),
+            r"rule\[1\]\.action\[1\]\.parameters.*65551 bytes, more than 65536: put them into a file",
+        ),
     ],
 )
 def test_a_wrong_rules_file_is_refused_in_one_line_that_names_the_key(change: tuple[str, str], message: str) -> None:

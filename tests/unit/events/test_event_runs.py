@@ -17,7 +17,15 @@ from xdc_testbed.events.feed import Entry
 from xdc_testbed.events.kafka import DEAD_LETTERS, INVOCATIONS, RUN_EVENTS, RUN_TIMERS
 from xdc_testbed.events.manifests import ManifestWrong, names
 from xdc_testbed.events.metrics import Counters
-from xdc_testbed.events.model import DeadLetter, EventType, StorageData, StorageEvent, WorkItem
+from xdc_testbed.events.model import (
+    LARGEST_EVENT,
+    DeadLetter,
+    EventType,
+    FileReference,
+    StorageData,
+    StorageEvent,
+    WorkItem,
+)
 from xdc_testbed.events.rules import Rules, parse
 from xdc_testbed.events.runs import Arrival
 
@@ -97,9 +105,14 @@ def path(number: int) -> str:
 
 
 def written(
-    name: str, *, session: str = "s", kind: EventType = EventType.WRITTEN, old: str | None = None
+    name: str,
+    *,
+    session: str = "s",
+    kind: EventType = EventType.WRITTEN,
+    old: str | None = None,
+    checksums: dict[str, str] | None = None,
 ) -> StorageEvent:
-    data = StorageData(endpoint="desy-storage", size=10, closed_at=1.0, old_path=old)
+    data = StorageData(endpoint="desy-storage", size=10, closed_at=1.0, old_path=old, checksums=checksums or {})
     return StorageEvent.make(kind, name, data, testbed="t", session=session)
 
 
@@ -122,6 +135,7 @@ def test_a_run_is_complete_when_the_last_expected_file_arrives() -> None:
         "sequences": 3,
         "revision": 1,
         "late": (),
+        "manifest": None,
     }
 
 
@@ -236,6 +250,30 @@ def test_a_run_is_complete_when_all_of_its_manifest_has_arrived() -> None:
     assert story.completions == []
     story.file(1)
     assert revisions(story.completions) == [1]
+
+
+def test_a_complete_run_names_its_manifest_with_size_and_checksum() -> None:
+    story = Story(BY_MANIFEST)
+    story.file(0)
+    story.event(written("/data/raw/r0001/manifest.json", checksums={"adler32": "0badcafe"}))
+    story.answer("listed", at=2, names=(path(0),))
+    (event,) = story.completions
+    assert event.data.run is not None
+    assert event.data.run.manifest == FileReference(
+        path="/data/raw/r0001/manifest.json", size=10, checksums={"adler32": "0badcafe"}
+    )
+
+
+def test_the_event_of_a_run_stays_small_whatever_its_files_are_called() -> None:
+    story = Story("count = 400")
+    for number in range(430):
+        story.event(written(f"/data/raw/r0001/RAW-{'a' * 900}-M{number:0253}-S{'1' * 6000}.h5"))
+    assert len(story.completions) == 31
+    (largest,) = story.completions[-1:]
+    assert largest.data.run is not None
+    assert (len(largest.data.run.modules), largest.data.run.files) == (256, 430)
+    assert len(largest.to_json()) < LARGEST_EVENT
+    assert max(len(output.payload or b"") for output in story.outputs) < 2 * LARGEST_EVENT
 
 
 def test_a_manifest_that_comes_last_completes_the_run() -> None:

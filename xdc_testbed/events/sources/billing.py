@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from xdc_testbed.events.model import LARGEST_SIZE, LONGEST_PATH
+
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 _PNFSID = re.compile(r"[0-9A-F]{36}|[0-9A-F]{24}")
 _USER = re.compile(r"UserNamePrincipal\[(.*)\]", re.DOTALL)
 _UNKNOWN = "Unknown"
-_LARGEST = 1 << 63  # bytes
 _LATEST = 32503680000.0  # the year 3000
 _SILENT = frozenset({"hit", "warning", "check"})
 
@@ -150,7 +151,7 @@ class _Fields:
 
     def size(self) -> int:
         value = self._told.get("fileSize")
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LARGEST:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < LARGEST_SIZE:
             raise NotARecord(f"{self.kind}: fileSize {str(value)[:40]} is no size")
         return value
 
@@ -162,7 +163,7 @@ class _Fields:
 
     def path(self) -> str:
         value = self.text("billingPath")
-        if not value.startswith("/") or "\0" in value:
+        if not value.startswith("/") or "\0" in value or len(value) > LONGEST_PATH:
             raise NotARecord(f"{self.kind}: billingPath {value[:60]!r} is no path")
         return value
 

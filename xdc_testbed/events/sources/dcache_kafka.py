@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from xdc_testbed.events import service
 from xdc_testbed.events.intake import Intake, Record
 from xdc_testbed.events.kafka import BrokerUnavailable, read_config
 from xdc_testbed.events.metrics import Counters, serve
-from xdc_testbed.events.model import EventType, StorageEvent
+from xdc_testbed.events.model import EventType, StorageEvent, fault
 from xdc_testbed.events.sources import billing
 from xdc_testbed.events.sources.facts import TEMPORARY, Facts, clean
 from xdc_testbed.events.sources.frontend import FrontendTable
@@ -100,12 +100,11 @@ class Teller:
             self.outstanding += 1
             self._counters.add("records")
             try:
-                fact = billing.parse(record.value)
-            except billing.NotARecord as error:
+                self._take(record, billing.parse(record.value))
+            except ValueError as error:
                 self._counters.add("garbage")
-                self._outlet.bury(record.value, f"dCache record: {error}", self._done(record))
-            else:
-                self._take(record, fact)
+                why = fault(error) if isinstance(error, ValidationError) else error
+                self._outlet.bury(record.value, f"dCache record: {why}", self._done(record))
 
     async def drain(self, seconds: float) -> None:
         """Wait for what is at work."""

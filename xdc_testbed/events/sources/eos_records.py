@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from xdc_testbed.events.model import EventType, StorageData, StorageEvent
+from xdc_testbed.events.model import LARGEST_SIZE, LONGEST_PATH, EventType, StorageData, StorageEvent
 from xdc_testbed.events.sources.facts import TEMPORARY, clean
 
 _OPERATIONS = {"WRITE": EventType.WRITTEN, "DELETE": EventType.DELETED, "RENAME": EventType.MOVED}
@@ -34,7 +34,6 @@ _SILENT_EVENTS = frozenset(
     {"open", "closer", "sync::create", "sync::prepare", "sync::abort_prepare", "sync::offline"}
     | {"retrieve_failed", "archive_failed"}
 )
-_LARGEST = 1 << 63  # bytes
 _LATEST = 32503680000  # the year 3000
 
 
@@ -114,8 +113,9 @@ class Translator:
         old_path: str | None,
         raw: Mapping[str, Any],
     ) -> StorageEvent | None:
-        if not path.startswith("/") or "\0" in path:
-            raise NotOfEos(f"{path[:60]!r} is no path")
+        for each in (path, old_path or "/"):
+            if not each.startswith("/") or "\0" in each or len(each) > LONGEST_PATH:
+                raise NotOfEos(f"{each[:60]!r} is no path")
         if TEMPORARY.search(path):
             return None
         closed = seen if at is None else max(float(at), min(seen, at + 1.0))  # a whole second only: seen is better
@@ -160,7 +160,7 @@ def _sub(told: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _number(told: Mapping[str, Any], key: str, limit: int = _LARGEST) -> int:
+def _number(told: Mapping[str, Any], key: str, limit: int = LARGEST_SIZE) -> int:
     value = told.get(key)
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from pydantic import ValidationError
+
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events.journal import Journal, Line, Place
 from xdc_testbed.events.metrics import Counters
-from xdc_testbed.events.model import StorageEvent
+from xdc_testbed.events.model import StorageEvent, fault
 from xdc_testbed.events.sources.outlet import Outlet, PlaceFile, SourceTable
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,8 @@ class Follower:
         except ValueError as error:
             self._counters.add("garbage")
             self._sent.append(sent := _Sent(line.resume, done=False))
-            self._outlet.bury(line.text, f"{self._what} at {line.start.position}: {error}", sent.end)
+            why = fault(error) if isinstance(error, ValidationError) else error
+            self._outlet.bury(line.text, f"{self._what} at {line.start.position}: {why}", sent.end)
             return
         self._sent.append(sent := _Sent(line.resume, done=event is None))
         if event is not None:

@@ -75,8 +75,8 @@ class Outlet:
 
     def bury(self, raw: bytes, reason: str, done: Callable[[], None]) -> None:
         """Keep what could not be read as a dead letter."""
-        log.warning("dead letter: %s", reason)
         letter = DeadLetter.of_garbage(raw, reason, at=time.time())
+        log.warning("dead letter: %s", letter.reason)
         self._produce(DEAD_LETTERS, letter.to_json(), letter.id, done, "dead_letters")
 
     def close(self) -> None:

@@ -95,11 +95,36 @@ def test_what_concerns_no_finished_file_is_no_event(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{", b'{"ev":"closew"}', b"null", b'{"ev":"closew","lfn":"/a","size":"1"', b"\xff\xfe"]
+    "line",
+    [
+        b"",
+        b"{",
+        b'{"ev":"closew"}',
+        b"null",
+        b'{"ev":"closew","lfn":"/a","size":"1"',
+        b"\xff\xfe",
+        b'{"ev":"closew","tid":"u.1:2@h","lfn":"/data/new',  # a name with a newline, which XRootD writes as it is:
+        b'line.h5","size":"7","at":1.500000}',  # neither half may be taken for a file
+    ],
 )
 def test_garbage_is_refused(line: bytes) -> None:
     with pytest.raises(NotANotice):
         Notice.parse(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"ev":"closew","tid":"","lfn":"/a","size":"9007199254740992"}',
+        f'{{"ev":"closew","tid":"","lfn":"/a","size":"{"9" * 5000}"}}',
+        f'{{"ev":"closew","tid":"","lfn":"/{"a" * 8192}","size":"1"}}',
+        f'{{"ev":"mv","tid":"","lfn":"/{"a" * 8192}","lfn2":"/a"}}',
+        f'{{"ev":"rm","tid":"","lfn":"/a","at":{"9" * 40}.0}}',
+    ],
+)
+def test_absurd_sizes_paths_and_times_are_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        translate(line)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0"), max_size=30))

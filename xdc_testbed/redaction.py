@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 HIDDEN = "(hidden)"
@@ -20,21 +21,23 @@ _SHAPES = (
 )
 
 
-def text(said: str) -> str:
-    """The text with everything that looks like a credential taken out."""
+def text(said: str, known: Sequence[str] = ()) -> str:
+    """The text with everything that looks like a credential taken out. known: secrets that need not look like one."""
+    for secret in sorted(filter(None, known), key=len, reverse=True):
+        said = said.replace(secret, HIDDEN)
     for shape in _SHAPES:
         said = shape.sub(_hide, said)
     return said
 
 
-def value(said: Any) -> Any:
+def value(said: Any, known: Sequence[str] = ()) -> Any:
     """The same for what JSON can hold; what stands under the name of a secret is taken out whole."""
     if isinstance(said, str):
-        return text(said)
+        return text(said, known)
     if isinstance(said, dict):
-        return {key: HIDDEN if _SECRET_KEY.match(str(key)) else value(inside) for key, inside in said.items()}
+        return {key: HIDDEN if _SECRET_KEY.match(str(key)) else value(inside, known) for key, inside in said.items()}
     if isinstance(said, list | tuple):
-        return [value(inside) for inside in said]
+        return [value(inside, known) for inside in said]
     return said
 
 
