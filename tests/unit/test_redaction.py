@@ -47,6 +47,25 @@ def test_what_holds_no_credential_stays_as_it_is(said: str) -> None:
     assert redaction.text(said) == said
 
 
+@given(st.text("x ", max_size=400), st.integers(0, 50), st.integers(1, 60))
+def test_no_part_of_a_credential_is_left_wherever_a_text_is_cut(before: str, after: int, most: int) -> None:
+    kept = redaction.shortened(f"{before} {JWT}{after * ' more'}", most)
+    assert len(kept) <= most
+    assert "eyJ" not in kept
+
+
+@pytest.mark.parametrize(
+    "unit", ["eyJ", "//", "//a:b", "bearer ", "secret", "secret= ", "MDA", "-----BEGIN ", "a.b.c-"]
+)
+def test_a_megabyte_of_anything_is_searched_in_one_go(unit: str) -> None:
+    """Squared, any of these would take hours."""
+    assert redaction.text(unit * (1_000_000 // len(unit)))
+
+
+def test_a_known_secret_is_taken_out_whatever_it_looks_like() -> None:
+    assert redaction.text("the word is swordfish", ["sword", "swordfish", ""]) == "the word is (hidden)"
+
+
 def test_values_are_searched_to_their_ends() -> None:
     said = {"log": [f"token {JWT}", {"access_token": ["x"], "size": 3}], "ok": True, "at": 1.5}
     assert redaction.value(said) == {

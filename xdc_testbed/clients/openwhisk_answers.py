@@ -184,7 +184,7 @@ def _raise(error: OpenWhiskError) -> None:
 def _json(response: httpx2.Response) -> Any:
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return response.text
 
 

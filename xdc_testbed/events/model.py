@@ -31,6 +31,7 @@ LONGEST_REASON = 2000
 """Characters of a reason, in results and dead letters."""
 
 _LARGEST_RAW = 64 * 1024
+_LONGEST_GARBAGE = 4096
 _LATEST = 32_503_680_000.0  # the year 3000
 _ID_DIGITS = 32
 
@@ -275,8 +276,8 @@ class DeadLetter(_Record):
     @classmethod
     def of_garbage(cls, raw: bytes, reason: str, *, at: float) -> DeadLetter:
         """The dead letter of a record that could not be read; at most 4 KiB of it are kept, without credentials."""
-        said = redaction.text(raw.decode(errors="replace"))  # before it is cut: half a secret would not be found
-        return cls(id=_digest(raw.hex()), reason=short_reason(reason), at=at, raw=said[:4096])
+        said = redaction.shortened(raw.decode(errors="replace"), _LONGEST_GARBAGE)
+        return cls(id=_digest(raw.hex()), reason=short_reason(reason), at=at, raw=said)
 
 
 def fault(error: ValidationError) -> str:
@@ -287,7 +288,7 @@ def fault(error: ValidationError) -> str:
 
 def short_reason(reason: str) -> str:
     """A reason as it is kept: without credentials, and not longer than anybody reads."""
-    return redaction.text(reason)[:LONGEST_REASON]
+    return redaction.shortened(reason, LONGEST_REASON)
 
 
 def event_id(endpoint: str, kind: EventType, path: str, storage_id: str | None, session: str) -> str:

@@ -1,13 +1,14 @@
 """OpenWhisk as a target: activations become outcomes. Knows what OpenWhisk's status words mean; does not
 retry.
 
-An application error `{"error": {"reason": ..., "retry": false}}` is final; every other failure may go
-better later.
+An application error `{"error": {"reason": ..., "retry": false}}` is final, and so is an answer that is too large or
+nested too deeply; every other failure may go better later.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from xdc_testbed.clients.openwhisk import (
 )
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import targets
+from xdc_testbed.events.model import short_reason
 from xdc_testbed.events.targets import Failed, Outcome, Succeeded
 
 _APPLICATION_ERROR = "application error"
-_LONGEST_REASON = 2000
+_TOO_LARGE = "The action produced a response that exceeded the allowed length"
+_DEEPEST = 64  # levels of an answer: Python and JSON libraries give up at some hundreds
 
 
 class OpenWhiskSection(BaseModel):
@@ -87,6 +90,9 @@ def outcome(record: ActivationRecord) -> Outcome:
     """What an activation record means."""
     result = record.result if isinstance(record.result, dict) else {"value": record.result}
     started = record.start / 1000 if record.start else None
+    if _is_deeper(result, _DEEPEST):
+        reason = f"the action's answer is nested more than {_DEEPEST} levels deep"
+        return Failed(reason, retry=False, activation_id=record.id, started=started)
     if record.success:
         return Succeeded(result, activation_id=record.id, started=started)
     reason, retry = _fault(record)
@@ -97,5 +103,21 @@ def _fault(record: ActivationRecord) -> tuple[str, bool]:
     """Reason and whether to retry: what an application error says about itself, else OpenWhisk's words."""
     error = record.error
     if record.status == _APPLICATION_ERROR and isinstance(error, dict):
-        return str(error.get("reason", error))[:_LONGEST_REASON], bool(error.get("retry", True))
-    return f"{record.status}: {error}"[:_LONGEST_REASON], True
+        return short_reason(str(error.get("reason", error))), bool(error.get("retry", True))
+    if isinstance(error, str) and error.startswith(_TOO_LARGE):  # the start of the answer follows, up to 1 MiB of it
+        return f"{error.partition(' bytes.')[0]} bytes; a large result belongs into a file on a storage", False
+    return short_reason(f"{record.status}: {error}"), True
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested more deeply; does not recurse."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for each in layer if isinstance(each, dict | list) for inner in _inside(each)]
+        if not layer:
+            return False
+    return any(isinstance(each, dict | list) for each in layer)
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
