@@ -13,7 +13,7 @@ import yaml
 from xdc_testbed.processes import run
 from xdc_testbed.testbed.state import write_private
 
-TOKEN_CLIENTS = ("demo", "actions", "interop", "cache", "events", "qos")
+TOKEN_CLIENTS = ("demo", "actions", "interop", "cache", "events", "router", "qos")
 KAFKA_USERS = ("broker", "controller", "admin", "event-source", "dcache", "router", "dispatcher", "client")
 
 

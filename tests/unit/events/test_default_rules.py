@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import jinja2
 import pytest
+import yaml
 
 from xdc_testbed import content
 from xdc_testbed.events.model import EventType, StorageData, StorageEvent
@@ -12,13 +16,30 @@ from xdc_testbed.events.rules import Rules, parse
 TEMPLATES = content.root() / "roles" / "event_router" / "templates"
 
 
-def rules(*storages: str, product: str = "xrootd") -> Rules:
+def default_runs(storages: list[dict[str, Any]]) -> Any:
+    """The runs that the role knows by itself, with the expressions in them worked out."""
+    text = (TEMPLATES.parent / "defaults" / "main.yml").read_text()
+    runs = yaml.safe_load(text)["event_router_runs"]
+    engine = jinja2.Environment()  # noqa: S701 - what it writes is no HTML
+    for run in runs:
+        run["endpoints"] = engine.compile_expression(run["endpoints"].strip("{} "))(testbed_storages=storages)
+    return runs
+
+
+def rules(*storages: str, product: str = "xrootd", runs: list[dict[str, Any]] | None = None) -> Rules:
     engine = jinja2.Environment(  # noqa: S701 - what it writes is no HTML
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     testbed = [{"name": name, "product": product} for name in storages]
+    engine.filters["to_json"] = json.dumps
     template = engine.get_template("rules.toml.j2")
-    return parse(template.render(_event_router_storages=list(storages), testbed_storages=testbed))
+    return parse(
+        template.render(
+            _event_router_storages=list(storages),
+            testbed_storages=testbed,
+            event_router_runs=default_runs(testbed) if runs is None else runs,
+        )
+    )
 
 
 def actions(found: Rules, path: str, kind: EventType, endpoint: str = "desy-storage") -> list[tuple[str, object]]:
@@ -71,3 +92,21 @@ def test_a_file_in_the_bench_folder_starts_a_noop_at_every_storage() -> None:
 
 def test_a_removed_file_starts_nothing() -> None:
     assert actions(rules("desy-storage", "remote-storage"), RAW, EventType.DELETED) == []
+
+
+def test_a_raw_file_and_a_manifest_in_its_folder_belong_to_a_run_of_the_first_storage() -> None:
+    found = rules("desy-storage", "remote-storage")
+    for path, kind in ((RAW, "file"), ("/data/raw/r0001/manifest.json", "manifest")):
+        for endpoint, expected in (("desy-storage", [kind]), ("remote-storage", [])):
+            event = StorageEvent.make(
+                EventType.WRITTEN, path, StorageData(endpoint=endpoint, size=1, closed_at=1), testbed="t", session="s"
+            )
+            assert [each.kind for each in found.arrivals(event, now=1)] == expected
+
+
+@pytest.mark.parametrize("expect", [{"count": 4}, {"quiet_seconds": 2.5}, {"manifest": "/data/raw/{run}/list.txt"}])
+def test_a_run_is_complete_by_what_the_role_is_given(expect: dict[str, Any]) -> None:
+    run = {"name": "mine", "types": ["moved"], "paths": ["/data/raw/{run}/*.h5"], "expect": expect}
+    (table,) = rules("desy-storage", runs=[run]).run
+    assert table.expect.model_dump(exclude_none=True) == expect
+    assert table.types == (EventType.MOVED,)

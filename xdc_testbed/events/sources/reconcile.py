@@ -7,12 +7,16 @@ another path, as moved. Folders of dCache whose time has not changed are not lis
 first start are told, and none older than the horizon: the memory stays small. A partial file of a cut upload is known
 by dCache's billing records (`[billing]`), without which it looks whole.
 
+On SIGUSR1 (`systemctl reload event-reconcile`) it looks at once, and grants no grace: for whoever knows that events are
+missing.
+
     python -m xdc_testbed.events.sources.reconcile --config /etc/xdc-testbed/event-source.toml
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 import time
@@ -43,6 +47,7 @@ _OVERLAP = 60.0  # seconds of the topic that are read again: records are stamped
 _SLACK = 2.0  # seconds within which a folder may change again without another time
 _CLOCKS = 5.0  # seconds by which the storage's clock may differ
 _ACKNOWLEDGED = 30.0  # seconds for the broker to take what a round has told
+_STEP = 0.2  # seconds after which a signal is noticed
 _NAMING = frozenset({EventType.WRITTEN, EventType.MOVED})
 
 
@@ -105,8 +110,9 @@ class Reconciler:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._names.close()
 
-    def round(self, now: float) -> None:
-        """Read, look, and tell. now: epoch seconds. Raises XdcError when storage or broker do not answer."""
+    def round(self, now: float, *, grace: float | None = None) -> None:
+        """Read, look, and tell. now: epoch seconds; grace: in seconds, when it is not the table's. Raises XdcError
+        when storage or broker do not answer."""
         start = self._names.get("start", now)
         self._names.set("start", start)
         self._read(now)
@@ -116,7 +122,7 @@ class Reconciler:
         for seen in self._look(now):
             if not seen.is_directory and self._missing(seen, since):
                 self._names.wait(seen.path, seen.storage_id, seen.modified, now)
-        self._announce(now)
+        self._announce(now, self._table.grace if grace is None else grace)
         self._names.prune(now - self._table.horizon * _DAY)
         self._names.commit()
         self._counters.add("rounds")
@@ -179,9 +185,9 @@ class Reconciler:
                 return True
         return self._storage.folder(path) or False
 
-    def _announce(self, now: float) -> None:
+    def _announce(self, now: float, grace: float) -> None:
         """Tell what has waited for longer than the grace time."""
-        ripe = self._names.ripe(now - self._table.grace)
+        ripe = self._names.ripe(now - grace)
         events: list[StorageEvent] = []
         for waiting, seen in zip(
             ripe, self._threads.map(lambda each: self._storage.file(each.path), ripe), strict=True
@@ -264,7 +270,8 @@ def _start(path: Path) -> int:
     config = read_config(path, ReconcileConfig)
     section = config.source
     counters = Counters("event-source")
-    stop = service.stop_on_signals()
+    stop, hurry = service.stop_on_signals(), threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: hurry.set())
     serve(counters, section.metrics)
     uploads = None
     if config.billing is not None:
@@ -281,14 +288,18 @@ def _start(path: Path) -> int:
         failed=lambda storage_id: uploads is not None and uploads.fate(storage_id) == "failed",
     )
     while not stop.is_set():
+        grace = 0.0 if hurry.is_set() else None
+        hurry.clear()
         try:
-            reconciler.round(time.time())
+            reconciler.round(time.time(), grace=grace)
             counters.state = "running"
         except XdcError as error:
             log.warning("round not finished: %s", error.message)
             counters.add("unfinished_rounds")
             counters.state = "away"
-        stop.wait(section.every)
+        due = time.monotonic() + section.every
+        while not hurry.is_set() and time.monotonic() < due and not stop.wait(_STEP):
+            pass
     broker.close()
     reconciler.close()
     if uploads is not None:

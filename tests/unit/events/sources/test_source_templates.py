@@ -13,6 +13,7 @@ from xdc_testbed import content
 from xdc_testbed.events.kafka import read_config
 from xdc_testbed.events.sources.dcache_kafka import KafkaSourceConfig
 from xdc_testbed.events.sources.dcache_sse import SseSourceConfig
+from xdc_testbed.events.sources.reconcile import ReconcileConfig
 from xdc_testbed.events.sources.xrootd import SourceConfig
 
 VARIABLES = {
@@ -22,6 +23,8 @@ VARIABLES = {
     "event_router_journal": "/var/log/journal",
     "event_router_metrics_port": 9400,
     "event_router_watched": ["/data"],
+    "event_router_reconcile_seconds": 30,
+    "event_router_reconcile_grace": 60,
     "dcache_billing_topic": "billing",
     "token_issuer_url": "https://issuer.test",
     "_event_router_ca_file": "/etc/ca.pem",
@@ -33,7 +36,12 @@ VARIABLES = {
 
 @pytest.mark.parametrize(
     ("module", "model"),
-    [("xrootd", SourceConfig), ("dcache_kafka", KafkaSourceConfig), ("dcache_sse", SseSourceConfig)],
+    [
+        ("xrootd", SourceConfig),
+        ("dcache_kafka", KafkaSourceConfig),
+        ("dcache_sse", SseSourceConfig),
+        ("reconcile", ReconcileConfig),
+    ],
 )
 def test_the_file_of_a_source_is_read_by_it(module: str, model: type[BaseModel], tmp_path: Path) -> None:
     engine = jinja2.Environment(  # noqa: S701 - what it writes is no HTML
