@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,3 +113,27 @@ def test_running_request_is_cancelled(authority: Authority) -> None:
         assert client.ask("PATCH", url, {"action": "cancel"}).code == 200
         found = client.json("GET", url)
         assert (found["status"], found["targets"][0]["state"]) == ("CANCELLED", "CANCELLED")
+
+
+def test_requests_survive_kill_9_in_all_states_and_numbers_are_not_given_again(own_dcache: DcacheUnderTest) -> None:
+    client = Client(own_dcache, "tester")
+    assert own_dcache.restart is not None
+    for name in ("a", "b"):
+        client.put(f"/data/{name}")
+    done = submit(client, activity="LOG_TARGET", target=["/data/a", "/data/none", "/data/b"])
+    cleared = submit(client, activity="LOG_TARGET", target=["/data/a"])
+    cancelled = submit(client, activity="PIN", target=["/data/a"], arguments={"nonsense": 1})
+    for url in (done, cleared, cancelled):
+        finished(client, url)
+    before = [client.json("GET", url) for url in (done, cancelled)]
+    assert client.ask("DELETE", cleared).code == 204
+    own_dcache.restart(signal.SIGKILL)
+    assert [client.json("GET", url) for url in (done, cancelled)] == before
+    assert client.ask("GET", cleared).code == 404
+    known = client.json("GET", "/bulk-requests")
+    later = submit(client, activity="LOG_TARGET", target=["/data/a"])
+    finished(client, later)
+    numbers = [each["id"] for each in client.json("GET", "/bulk-requests")]
+    assert (numbers, len(known)) == ([1, 3, 4], 2)
+    last = max(target["id"] for found in before for target in found["targets"])
+    assert client.json("GET", later)["targets"][0]["id"] > last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,3 +99,57 @@ def test_interface_is_found_without_a_login(dcache: DcacheUnderTest) -> None:
     answer = Wire(dcache.ca).ask("GET", f"{dcache.frontend}/.well-known/wlcg-tape-rest-api")
     assert answer.code == 200
     assert b'"version": "v1"' in answer.body
+
+
+@pytest.fixture
+def mortal(authority: Authority) -> Iterator[Client]:
+    """A client of an emulator of the test's own, in which staging takes a moment."""
+    with emulated(authority, tables={"qos": {"evict_s": 0.0, "stage_s": 1.5}}) as dcache:
+        yield Client(dcache, "tester")
+
+
+def _kill(client: Client) -> None:
+    assert client.dcache.restart is not None
+    client.dcache.restart(signal.SIGKILL)
+
+
+def test_staging_goes_on_after_kill_9_and_the_file_stays_until_it_is_released(mortal: Client) -> None:
+    path = _archived(mortal, "a.h5")
+    files = [{"path": path, "diskLifetime": "PT1H"}, {"path": "/tape/none.h5"}]
+    request = mortal.json("POST", "/tape/stage", {"files": files})["requestId"]
+    until(lambda: _states(mortal, request) == ["STARTED", "FAILED"], "it does not run")
+    before = _status(mortal, request)
+    _kill(mortal)
+    after = _status(mortal, request)
+    assert (after["createdAt"], after["files"][1]) == (before["createdAt"], before["files"][1])
+    until(lambda: _states(mortal, request) == ["COMPLETED", "FAILED"], "it was not staged")
+    ended = _status(mortal, request)
+    _kill(mortal)
+    assert _status(mortal, request) == ended
+    _archived(mortal, "b.h5")  # what has no pin has gone from disk by then
+    assert _locality(mortal, path) == "DISK_AND_TAPE"
+    assert mortal.ask("POST", f"/tape/release/{request}", {"paths": [path]}).code == 200
+    until(lambda: _locality(mortal, path) == "TAPE", "it was not released")
+
+
+def test_a_pin_ends_when_its_time_is_over_also_after_kill_9(mortal: Client) -> None:
+    path = _archived(mortal, "c.h5")
+    files = [{"path": path, "diskLifetime": "PT4S"}]
+    request = mortal.json("POST", "/tape/stage", {"files": files})["requestId"]
+    until(lambda: _states(mortal, request) == ["COMPLETED"], "it was not staged")
+    _kill(mortal)
+    until(lambda: _locality(mortal, path) == "TAPE", "it stayed on disk")
+
+
+def test_others_learn_nothing_of_a_request_after_a_restart_either(mortal: Client) -> None:
+    path = _archived(mortal, "d.h5")
+    request = mortal.json("POST", "/tape/stage", {"files": [{"path": path}]})["requestId"]
+    _kill(mortal)
+    assert Client(mortal.dcache, "other").ask("GET", f"/tape/stage/{request}").code == 403
+    assert mortal.ask("DELETE", f"/tape/stage/{request}").code == 200
+    _kill(mortal)
+    assert mortal.ask("GET", f"/tape/stage/{request}").code == 404
+
+
+def _states(client: Client, request: str) -> list[str]:
+    return [file["state"] for file in _status(client, request)["files"]]

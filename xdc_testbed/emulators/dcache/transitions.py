@@ -30,6 +30,7 @@ from .changes import Change
 from .config import Config
 from .entries import Entry, NotFound
 from .namespace import Namespace
+from .pins import Pins
 
 _log = logging.getLogger(__name__)
 CLASSES = ("disk", "tape", "disk+tape", "volatile")
@@ -91,11 +92,11 @@ class Transitions:
         self._numbers = itertools.count()
         self._flushing: set[str] = set()
         self._staging: dict[str, Future[Entry]] = {}
-        self._pins: dict[str, dict[str, float]] = {}
+        self._pins = Pins(config.root / "pins.sqlite")
         self._closed = False
         self._copiers = ThreadPoolExecutor(_COPIES, "tape")
         self._unlisten = namespace.changes.listen(self._told)
-        namespace.removed.append(lambda entry: self._file(entry.pnfsid).unlink(missing_ok=True))
+        namespace.removed.append(self._removed)
         self._resume()
         self._thread = threading.Thread(target=self._run, name="transitions", daemon=True)
         self._thread.start()
@@ -160,18 +161,11 @@ class Transitions:
 
     def pin(self, pnfsid: str, owner: str, lifetime: float) -> None:
         """Keep the disk copy of a file for a time in seconds; below 0: until it is unpinned."""
-        with self._condition:
-            until = time.monotonic() + lifetime if lifetime >= 0 else float("inf")
-            self._pins.setdefault(pnfsid, {})[owner] = until
+        self._pins.add(pnfsid, owner, lifetime)
 
     def unpin(self, pnfsid: str, owner: str | None = None) -> None:
         """Give up a pin, or all pins of a file."""
-        with self._condition:
-            pins = self._pins.get(pnfsid, {})
-            if owner is not None:
-                pins.pop(owner, None)
-            if owner is None or not pins:
-                self._pins.pop(pnfsid, None)
+        self._pins.remove(pnfsid, owner)
         self._later(0, lambda: self._evict_later(pnfsid))
 
     def close(self) -> None:
@@ -185,6 +179,7 @@ class Transitions:
         for future in self._staging.values():
             if not future.done():
                 future.set_exception(StageFailed("the service stops"))
+        self._pins.close()
 
     def _resume(self) -> None:
         known = set()
@@ -194,6 +189,10 @@ class Transitions:
         for file in self._tape.iterdir():
             if file.name not in known:
                 file.unlink()
+
+    def _removed(self, entry: Entry) -> None:
+        self._file(entry.pnfsid).unlink(missing_ok=True)
+        self._pins.remove(entry.pnfsid, None)
 
     def _told(self, change: Change) -> None:
         if change.mask == "IN_CLOSE_WRITE" and not change.is_dir:
@@ -266,15 +265,10 @@ class Transitions:
         entry = self._entry(pnfsid)
         if entry is None or entry.latency != "NEARLINE" or not (entry.on_tape and entry.pools):
             return
-        now = time.monotonic()
-        with self._condition:
-            pins = {owner: until for owner, until in self._pins.get(pnfsid, {}).items() if until > now}
-            self._pins.pop(pnfsid, None)
-            if pins:
-                self._pins[pnfsid] = pins
-        if pins:
-            if (soonest := min(pins.values())) < float("inf"):
-                self._later(soonest - now, lambda: self._evict(pnfsid))
+        left = self._pins.left(pnfsid)
+        if left is not None:
+            if left < float("inf"):
+                self._later(left, lambda: self._evict(pnfsid))
             return
         self._namespace.update(pnfsid, pools=())
         for pool in entry.pools:

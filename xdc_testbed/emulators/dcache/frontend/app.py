@@ -34,6 +34,7 @@ def build(config: Config, namespace: Namespace, identity: Identity, transitions:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         context.watches.start()
+        bulk.start()
         yield
         context.watches.stop()
         bulk.close()

@@ -1,110 +1,30 @@
 """Bulk requests: one activity on many targets, carried out in the background, and what became of each.
 
-They live in memory: the product keeps them in a database, so that here they end with the process, while what they have
-begun in the namespace and on tape goes on after a restart. Source: dCache user guide, bulk; true answers of 12.0.1.
+They are kept in a database, as in the product: after a restart a request that had not ended is carried out again, but
+for the targets that had. Source: dCache user guide, bulk; true answers of 12.0.1.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..subject import Subject
 from . import activities
 from .activities import ACTIVITIES, Rejected, TargetFailed
 from .answers import Problem, internal
+from .bulk_database import BulkDatabase
+from .bulk_request import FINAL, Bulk, Target, now
 from .context import Context
 from .names import find
 
 _log = logging.getLogger(__name__)
 _LARGEST_FLAT = 500
 _LARGEST_EXPANDED = 10
-_PAGE = 10_000
 _AT_ONCE = 8
-_FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
-
-
-@dataclass(slots=True)
-class Target:
-    """One path of a request. Times in ms since 1970."""
-
-    number: int
-    path: str
-    submitted: int
-    state: str = "CREATED"
-    started: int | None = None
-    finished: int | None = None
-    error_type: str | None = None
-    error: str | None = None
-
-    def end(self, state: str, error: TargetFailed | None = None) -> None:
-        """The last state, and why."""
-        self.state, self.finished = state, _now()
-        if error is not None:
-            self.error_type, self.error = error.kind, str(error)
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """As a client sees it; what is not known is left out."""
-        found = {
-            "target": self.path,
-            "state": self.state,
-            "submittedAt": self.submitted,
-            "startedAt": self.started,
-            "finishedAt": self.finished,
-            "errorType": self.error_type,
-            "errorMessage": self.error,
-            "id": self.number,
-        }
-        return {key: value for key, value in found.items() if value is not None}
-
-
-@dataclass(slots=True)
-class Bulk:
-    """One request. uid: its id; url: where it is managed; arguments: of the activity."""
-
-    number: int
-    uid: str
-    url: str
-    owner: Subject
-    activity: str
-    prefix: str
-    arguments: dict[str, Any]
-    expand: bool
-    cancel_on_failure: bool
-    clear_on_success: bool
-    clear_on_failure: bool
-    paths: list[str]
-    arrived: int
-    modified: int
-    started: int | None = None
-    status: str = "QUEUED"
-    targets: list[Target] = field(default_factory=list)
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing more happens."""
-        return self.status in ("COMPLETED", "CANCELLED")
-
-    def document(self, offset: int) -> dict[str, Any]:
-        """The state of the request and of its targets from a number on, at most a page of them."""
-        targets = [target for target in self.targets if target.number >= offset]
-        page = targets[:_PAGE]
-        found: dict[str, Any] = {
-            "nextId": page[-1].number + 1 if len(targets) > _PAGE else -1,
-            "uid": self.uid,
-            "arrivedAt": self.arrived,
-        }
-        if self.started is not None:
-            found["startedAt"] = self.started
-        found |= {"lastModified": self.modified, "status": self.status, "targetPrefix": self.prefix}
-        return {**found, "targets": [target.document for target in page]}
 
 
 class Requests:
@@ -113,13 +33,23 @@ class Requests:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._lock = threading.RLock()
-        self._requests: dict[str, Bulk] = {}
-        self._numbers = itertools.count(1)
-        self._target_numbers = itertools.count(1)
+        self._database = BulkDatabase(context.config.root / "bulk.sqlite")
+        self._requests = {bulk.uid: bulk for bulk in self._database.load()}
         self._workers = ThreadPoolExecutor(_AT_ONCE, "bulk")
 
+    def start(self) -> None:
+        """Go on with what had not ended when the process did."""
+        for bulk in list(self._requests.values()):
+            if bulk.final:
+                continue
+            for target in bulk.targets:
+                if target.state not in FINAL:
+                    target.state, target.started = "CREATED", None
+            self._workers.submit(self._carry_out, bulk)
+
     def close(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more, and keep what is under way for the next start."""
+        self._database.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, owner: Subject, base: str, document: dict[str, Any]) -> Bulk:
@@ -143,9 +73,9 @@ class Requests:
             raise Problem(400, f"{activity} is not a recognized activity.")
         if depth == "ALL" or len(paths) > (_LARGEST_FLAT if depth == "NONE" else _LARGEST_EXPANDED):
             raise Problem(413)
-        now, uid = _now(), str(uuid.uuid4())
+        arrived, uid = now(), str(uuid.uuid4())
         made = Bulk(
-            number=next(self._numbers),
+            number=0,
             uid=uid,
             url=f"{base}/{uid}",
             owner=owner,
@@ -154,16 +84,15 @@ class Requests:
             arguments=arguments,
             expand=depth == "TARGETS",
             paths=list(dict.fromkeys(paths)),
-            arrived=now,
-            modified=now,
+            arrived=arrived,
+            modified=arrived,
             cancel_on_failure=cancel_on_failure,
             clear_on_success=clear_on_success,
             clear_on_failure=clear_on_failure,
         )
+        made.targets = [Target(0, _absolute(made.prefix, path), arrived) for path in made.paths]
         with self._lock:
-            next(self._target_numbers)
-            for path in made.paths:
-                made.targets.append(Target(next(self._target_numbers), _absolute(made.prefix, path), now))
+            self._database.add(made)
             self._requests[uid] = made
         self._workers.submit(self._carry_out, made)
         return made
@@ -200,10 +129,11 @@ class Requests:
             if strangers:
                 raise Problem(400)
             for path in wanted:
-                if known[path].state not in _FINAL:
+                if known[path].state not in FINAL:
                     known[path].end("CANCELLED")
             if paths is None and not bulk.final:
-                bulk.status, bulk.modified = "CANCELLED", _now()
+                bulk.status, bulk.modified = "CANCELLED", now()
+            self._database.save(bulk, *(known[path] for path in wanted))
 
     def clear(self, bulk: Bulk, *, cancel: bool) -> None:
         """Forget a request. cancel: end it first; without it, Problem 400 for one that is not finished."""
@@ -211,8 +141,7 @@ class Requests:
             if not cancel:
                 raise Problem(400, f"request {bulk.uid} is not in a terminal state; please cancel it first.")
             self.cancel(bulk, None)
-        with self._lock:
-            self._requests.pop(bulk.uid, None)
+        self._forget(bulk)
 
     def _carry_out(self, bulk: Bulk) -> None:
         try:
@@ -226,9 +155,8 @@ class Requests:
         with self._lock:
             if bulk.final:
                 return
-            bulk.status, bulk.started = "STARTED", _now()
-            if bulk.expand:
-                self._expand(bulk)
+            bulk.status, bulk.started = "STARTED", now()
+            self._database.expand(bulk, self._expanded(bulk))
             targets = list(bulk.targets)
         waiting = []
         for target in targets:
@@ -252,43 +180,59 @@ class Requests:
                 self._ended(bulk, target, "COMPLETED")
         self._finish(bulk)
 
-    def _expand(self, bulk: Bulk) -> None:
-        for target in list(bulk.targets):
+    def _expanded(self, bulk: Bulk) -> list[Target]:
+        """The files of the directories among the targets, once for each request."""
+        more: list[Target] = []
+        if not bulk.expand or bulk.expanded:
+            return more
+        for target in bulk.targets:
             try:
                 entry = find(self._context, bulk.owner, target.path, "")
             except Problem:
                 continue
             if entry.is_dir:
-                for child in self._context.namespace.children(entry.path):
-                    if not child.is_dir:
-                        bulk.targets.append(Target(next(self._target_numbers), child.path, _now()))
+                children = self._context.namespace.children(entry.path)
+                more += [Target(0, child.path, now()) for child in children if not child.is_dir]
+        bulk.targets += more
+        bulk.expanded = True
+        return more
 
     def _begin(self, bulk: Bulk, target: Target) -> bool:
         with self._lock:
-            if target.state in _FINAL or bulk.final:
+            if target.state in FINAL or bulk.final:
                 return False
-            target.state, target.started = "RUNNING", _now()
+            target.state, target.started = "RUNNING", now()
+            self._database.save(bulk, target)
             return True
 
     def _ended(self, bulk: Bulk, target: Target, state: str, error: TargetFailed | None = None) -> None:
         with self._lock:
-            if target.state in _FINAL:
+            if target.state in FINAL:
                 return
             target.end(state, error)
-            bulk.modified = _now()
+            bulk.modified = now()
             if error is not None and bulk.cancel_on_failure:
-                for other in bulk.targets:
-                    if other.state not in _FINAL:
-                        other.end("CANCELLED")
+                cancelled = [other for other in bulk.targets if other.state not in FINAL]
+                for other in cancelled:
+                    other.end("CANCELLED")
+                self._database.save(bulk, *cancelled)
+            self._database.save(bulk, target)
 
     def _finish(self, bulk: Bulk) -> None:
         with self._lock:
-            bulk.modified = _now()
+            bulk.modified = now()
             if not bulk.final:
                 bulk.status = "COMPLETED"
             failed = any(target.state == "FAILED" for target in bulk.targets)
             if bulk.clear_on_failure if failed else bulk.clear_on_success:
-                self._requests.pop(bulk.uid, None)
+                self._forget(bulk)
+            else:
+                self._database.save(bulk, *bulk.targets)
+
+    def _forget(self, bulk: Bulk) -> None:
+        with self._lock:
+            self._requests.pop(bulk.uid, None)
+            self._database.remove(bulk)
 
 
 def owner_of(bulk: Bulk) -> str:
@@ -326,7 +270,3 @@ def _option(options: dict[str, Any], name: str) -> Any:
 
 def _flag(value: Any) -> bool:
     return value if isinstance(value, bool) else str(value).lower() == "true"
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

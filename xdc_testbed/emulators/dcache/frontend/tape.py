@@ -13,7 +13,7 @@ from starlette.routing import Route
 from ..subject import Subject
 from ..transitions import locality
 from .answers import Problem, compact, empty, pretty
-from .bulk import Bulk
+from .bulk_request import Bulk
 from .context import Context, api_url, bulk_of, context_of, user_of
 from .durations import BadDuration, seconds_of
 from .names import find
