@@ -13,6 +13,34 @@ import pytest
 from tests.e2e.conftest import Xdc
 
 
+MANIFEST = """
+import json, sys, time, tomllib
+from pathlib import Path
+from xdc_testbed.clients.tokens import TokenSource
+from xdc_testbed.clients.webdav import WebDav
+from xdc_testbed.events.feed import Feed
+from xdc_testbed.events.kafka import RUN_EVENTS, Connection
+from xdc_testbed.events.model import StorageEvent
+
+here = Path("/etc/xdc-testbed")
+ca, secret = here / "ca.pem", (here / "credentials/demo.secret").read_text().strip()
+known = tomllib.loads((here / "kafka-client.toml").read_text())
+password = Path(known["password_file"]).read_text().strip()
+broker = Connection(bootstrap=known["bootstrap"], user=known["username"], password=password, ca_file=known["ca_file"])
+tokens = TokenSource("https://desy-stream.xdc.test:8444", "demo", secret, ca, "storage.read:/data storage.modify:/data")
+with WebDav("https://desy-storage.xdc.test:2880", ca_file=ca, token=tokens.token) as storage:
+    run = min(entry.path.rstrip("/") for entry in storage.list("/data/raw") if entry.is_directory)
+    raw = [entry.path for entry in storage.list(run) if entry.path.endswith(".h5")]
+    storage.put(f"{run}/manifest.json", json.dumps({"files": raw}).encode())
+until, found = time.monotonic() + 60, []
+while not found and time.monotonic() < until:
+    with Feed(broker, RUN_EVENTS) as feed:
+        events = [StorageEvent.model_validate_json(entry.value) for entry in feed.until_now()]
+    found = [event.data.run.model_dump() for event in events if event.subject == run]
+print(json.dumps({"files": len(raw), "events": found}))
+"""
+
+
 @pytest.fixture
 def healed(testbed: Xdc) -> Iterator[Xdc]:
     """The testbed, with every fault undone afterwards."""
@@ -39,6 +67,15 @@ def test_every_raw_file_is_corrected_and_copied_or_fails_with_a_name(testbed: Xd
     assert "input is truncated" in page
     letters = testbed("events", "dead", "list", "--output", "json").json
     assert ["input is truncated" in letter["reason"] for letter in letters] == [True]
+
+
+def test_the_runs_of_the_demonstration_are_complete_when_their_manifest_is_there(testbed: Xdc) -> None:
+    """Uploaded to the storage, told by its events, read by the router from the storage."""
+    python = "/opt/xdc-testbed/venv/bin/python"
+    said = testbed.on("desy-client", python, "-c", MANIFEST).json
+    (event,) = said["events"]
+    assert (event["by"], event["revision"], event["files"]) == ("manifest", 1, said["files"])
+    assert event["modules"]
 
 
 def test_interoperability_suite_has_no_bad_result(testbed: Xdc, tmp_path: Path) -> None:

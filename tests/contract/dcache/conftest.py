@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from dcache_door import Door, opened
 from dcache_rig import DcacheUnderTest, emulated
 from dcache_scenario import Replays, replay
-from storage_rig import Authority, TokenIssuer, folder, running
+from storage_rig import Authority, TokenIssuer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "events"))
 
@@ -39,20 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dcache-directory", default="/data", help="directory that the cases may write to")
     parser.addoption("--dcache-kafka", help="bootstrap server of the broker that its billing cell tells, unencrypted")
     parser.addoption("--dcache-topic", default="billing", help="topic of its billing records there")
-
-
-@pytest.fixture(scope="session")
-def authority() -> Iterator[Authority]:
-    """The authority of the emulators' certificates."""
-    with folder("pki") as home:
-        yield Authority.make(home)
-
-
-@pytest.fixture(scope="session")
-def issuer(authority: Authority) -> Iterator[TokenIssuer]:
-    """The issuer that the emulators trust."""
-    with folder("issuer") as home, running(TokenIssuer(home, authority)) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

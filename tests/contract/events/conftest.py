@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from dcache_source_rig import Authority, DcacheUnderTest, Events, folder, storage
+from dcache_source_rig import Authority, DcacheUnderTest, Events, storage
 from event_rig import Broker, Dispatch, Results, Router
 from platform_stub import Platform
 
@@ -56,13 +56,6 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     broker.stop()
     platform.stop()
     assert statuses == {"router": 0, "dispatcher": 0}
-
-
-@pytest.fixture(scope="session")
-def authority() -> Iterator[Authority]:
-    """The authority of the storages' certificates."""
-    with folder("pki") as home:
-        yield Authority.make(home)
 
 
 @pytest.fixture(scope="session")

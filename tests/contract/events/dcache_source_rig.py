@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "storage"))
 from dcache_rig import DcacheEmulator, emulated
 from dcache_rig import DcacheUnderTest as DcacheUnderTest
 from storage_rig import Authority as Authority
-from storage_rig import folder as folder
+from storage_rig import TokenIssuer
 
 from xdc_testbed.clients.dcache import Credential, Dcache
 from xdc_testbed.clients.webdav import WebDav
@@ -30,7 +30,9 @@ ENDPOINT = "dcache-storage"
 
 
 @contextmanager
-def storage(broker: Broker, authority: Authority, *, backlog: int = 16383) -> Iterator[DcacheUnderTest]:
+def storage(
+    broker: Broker, authority: Authority, issuer: TokenIssuer | None = None, *, backlog: int = 16383
+) -> Iterator[DcacheUnderTest]:
     """A dCache whose doors, pools and billing cell all tell the broker, in one topic.
 
     backlog: notices that its frontend keeps for a client that is away.
@@ -43,7 +45,8 @@ def storage(broker: Broker, authority: Authority, *, backlog: int = 16383) -> It
         "billing": {"enable": True, "topic": BILLING},
         "doors": {"enable": True, "topic": BILLING},
     }
-    with emulated(authority, tables={"kafka": kafka, "frontend": {"max_backlog": backlog}}) as dcache:
+    tables = {"kafka": kafka, "frontend": {"max_backlog": backlog}}
+    with emulated(authority, issuer, tables=tables) as dcache:
         yield dcache
 
 
@@ -185,10 +188,12 @@ def sse_source(
     return source
 
 
-def reconciler(broker: Broker, dcache: DcacheUnderTest, home: Path, *folders: str) -> DcacheSource:
+def reconciler(
+    broker: Broker, dcache: DcacheUnderTest, home: Path, *folders: str, every: float = 0.2, grace: float = 0.5
+) -> DcacheSource:
     """The listing, often and with little grace."""
     settings = (
-        f'folders = {_toml(folders)}\nstate_file = "{home}/names.sqlite"\nevery = 0.2\ngrace = 0.5\n'
+        f'folders = {_toml(folders)}\nstate_file = "{home}/names.sqlite"\nevery = {every}\ngrace = {grace}\n'
         "announce_existing = true"
     )
     return DcacheSource("reconcile", broker, dcache, home, settings, more=f'[billing]\ntopic = "{BILLING}"\n')

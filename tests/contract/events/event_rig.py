@@ -73,9 +73,13 @@ class Process:
 
     def kill(self) -> None:
         """kill -9, once it runs."""
+        self.signal(signal.SIGKILL).wait(10)
+
+    def signal(self, number: signal.Signals) -> subprocess.Popen[bytes]:
+        """Send a signal, once it runs."""
         running = until(lambda: self._process if self._process and self._process.poll() is None else None, self.name)
-        running.send_signal(signal.SIGKILL)
-        running.wait(10)
+        running.send_signal(number)
+        return running
 
     def stop(self) -> int:
         """End it for good; its exit status."""
@@ -301,10 +305,10 @@ auth_file = "{self.folder}/auth"
 
 
 class Source:
-    """The XRootD source as a process, following a journal that the test writes."""
+    """The XRootD source as a process, following a journal: a storage's, or one that the test writes."""
 
-    def __init__(self, broker: Broker, folder: Path) -> None:
-        self.journal = folder / "journal"
+    def __init__(self, broker: Broker, folder: Path, journal: Path | None = None) -> None:
+        self.journal = journal or folder / "journal"
         self.config = folder / "event-source.toml"
         self.config.write_text(
             f"""

@@ -263,3 +263,18 @@ def test_a_listing_tells_what_no_event_has_named_and_not_the_half_of_a_cut_uploa
     events.quiet(0.5)
     assert net.process.stop() == 0, net.logged()
     assert told(events, watched) == [("written", "/deep/whole"), ("written", "/deep/later")]
+
+
+def test_a_listing_that_is_told_to_hurry_grants_no_grace_and_the_sources_repeat_the_same_fact(
+    pipeline: Pipeline, dcache: DcacheUnderTest, watched: str, events: Events, tmp_path: Path
+) -> None:
+    net = reconciler(pipeline.broker, dcache, tmp_path, watched, every=3600, grace=3600)
+    net.wait_for("looked through")
+    with door(dcache) as webdav:
+        webdav.put(f"{watched}/missed", b"x")
+    net.process.signal(signal.SIGUSR1)
+    (event,) = events.wait(watched, 1)
+    source = kafka_source(pipeline.broker, dcache, tmp_path, "after")
+    until(lambda: events.update(0.1) or len(events.below(watched)) == 2, "the source's event", 30)
+    assert {each.id for each in events.below(watched)} == {event.id}
+    assert [process.stop() for process in (net.process, source.process)] == [0, 0]

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "storage"))
-
 from interop_sites import CACHE, STORAGE, Run, ask, credentials
 from storage_rig import Authority, TokenIssuer, folder, running
 from storage_servers import Cache, Server, Site
 
 from xdc_testbed.clients.tls_pulse import answers
 from xdc_testbed.endpoints import Credentials, Endpoint
-
-
-@pytest.fixture(scope="session")
-def authority() -> Iterator[Authority]:
-    with folder("interop-pki") as home:
-        yield Authority.make(home)
-
-
-@pytest.fixture(scope="session")
-def issuer(authority: Authority) -> Iterator[TokenIssuer]:
-    with folder("interop-issuer") as home, running(TokenIssuer(home, authority)) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""One authority, one token issuer, two sites and a cache for all tests of this folder; every test has its own place."""
+"""Two sites and a cache for all tests of this folder; every test has its own place."""
 
 from __future__ import annotations
 
@@ -10,18 +10,6 @@ from storage_rig import Authority, TokenIssuer, folder, running
 from storage_servers import Cache, Site
 
 from xdc_testbed.clients.webdav import WebDav
-
-
-@pytest.fixture(scope="session")
-def authority() -> Iterator[Authority]:
-    with folder("pki") as home:
-        yield Authority.make(home)
-
-
-@pytest.fixture(scope="session")
-def issuer(authority: Authority) -> Iterator[TokenIssuer]:
-    with folder("issuer") as home, running(TokenIssuer(home, authority)) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

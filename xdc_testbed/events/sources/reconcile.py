@@ -292,6 +292,8 @@ def _start(path: Path) -> int:
         hurry.clear()
         try:
             reconciler.round(time.time(), grace=grace)
+            if counters.state != "running":
+                log.info("%s looked through", ", ".join(section.folders))
             counters.state = "running"
         except XdcError as error:
             log.warning("round not finished: %s", error.message)

@@ -139,6 +139,14 @@ def test_a_file_without_an_event_is_told_after_the_grace_time_with_the_id_of_its
     assert (event.data.size, event.data.checksums) == (5, {"adler32": "00000001"})
 
 
+def test_without_grace_a_file_is_told_by_the_round_that_sees_it(bed: Bed) -> None:
+    bed.rounds(0)
+    bed.storage.put("/data/a", "A1", START + 5)
+    bed.reconciler.round(START + 6, grace=0)
+    bed.rounds(80)
+    assert bed.words() == [("written", "/data/a")]
+
+
 def test_a_file_that_an_event_has_named_is_not_told(bed: Bed) -> None:
     bed.rounds(0)
     bed.storage.put("/data/a", "A1", START + 5)
