@@ -12,7 +12,6 @@ import pytest
 
 from tests.e2e.conftest import Xdc
 
-
 MANIFEST = """
 import json, sys, time, tomllib
 from pathlib import Path

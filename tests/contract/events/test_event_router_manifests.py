@@ -1,4 +1,4 @@
-"""Runs that are complete by manifest, at a real XRootD and at the dCache emulator, through the programs of a testbed."""
+"""Runs that are complete by manifest, at a real XRootD and at the dCache emulator, by a testbed's own programs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from billing_records import PNFSID, captured, upload
+from billing_records import CAPTURES, PNFSID, captured, upload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from source_stand_ins import Namespace, Told
@@ -20,6 +20,7 @@ from xdc_testbed.events.kafka import read_config
 from xdc_testbed.events.metrics import Counters
 from xdc_testbed.events.model import StorageEvent
 from xdc_testbed.events.offsets import OffsetTracker
+from xdc_testbed.events.sources.billing import Deleted, Written, parse
 from xdc_testbed.events.sources.dcache_kafka import KafkaSourceConfig, KafkaSourceTable, Teller
 from xdc_testbed.events.sources.frontend import FrontendTable
 from xdc_testbed.events.sources.lookup import Lookup
@@ -94,6 +95,16 @@ def test_an_upload_told_over_both_paths_is_one_event_with_its_checksum() -> None
     assert (event.data.size, event.data.checksums, event.data.user) == (200000, {"adler32": "c5914b73"}, "tester")
     assert event.data.closed_at == pytest.approx(1795466919.036)
     assert (told.counters.get("repeated"), namespace.asked) == (2, ["/data/w1.bin"])
+
+
+@pytest.mark.parametrize("path", ["b", "ab"])
+@pytest.mark.parametrize("capture", sorted(each.stem for each in CAPTURES.glob("*.jsonl")))
+def test_the_records_of_a_capture_become_the_events_of_what_they_mean(capture: str, path: str) -> None:
+    records = captured(capture, path)
+    facts = [parse(record) for record in records]
+    written = {("written", each.path) for each in facts if isinstance(each, Written)}
+    deleted = {("deleted", each.path) for each in facts if isinstance(each, Deleted)}
+    assert sorted(words(tell(records))) == sorted(written | deleted)
 
 
 def test_without_a_frontend_an_upload_has_its_size_only() -> None:

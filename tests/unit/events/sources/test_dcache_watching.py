@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from billing_records import CAPTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from xdc_testbed.events.sources.watching import Verdict, Watching
 
 KINDS = frozenset(EventType) - {EventType.READ}
 FOLDER = "/data"
+CAPTURES = Path(__file__).parents[1] / "captures" / "sse"
 
 
 class World:
@@ -80,7 +80,7 @@ def captured(name: str, folders: Iterable[str] = (FOLDER,)) -> Iterator[tuple[st
     """The inotify events of captures/sse/<name>.body with their folders, which were subscribed to in this order."""
     places: dict[str, str] = {}
     left = list(folders)
-    for block in (CAPTURES / "sse" / f"{name}.body").read_text().split("\n\n"):
+    for block in (CAPTURES / f"{name}.body").read_text().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if not fields:
             continue
