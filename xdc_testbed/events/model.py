@@ -287,8 +287,8 @@ def fault(error: ValidationError) -> str:
 
 
 def short_reason(reason: str) -> str:
-    """A reason as it is kept: without credentials, and not longer than anybody reads."""
-    return redaction.shortened(reason, LONGEST_REASON)
+    """A reason as it is kept: one line, without credentials, and not longer than anybody reads."""
+    return " ".join(line.strip() for line in redaction.shortened(reason, LONGEST_REASON).splitlines()).strip()
 
 
 def event_id(endpoint: str, kind: EventType, path: str, storage_id: str | None, session: str) -> str:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import jinja2
 import yaml
@@ -278,10 +279,10 @@ state_dir = "{self.folder}/state"
 class Dispatch:
     """The dispatcher as a process, in front of a platform at the given address."""
 
-    def __init__(self, broker: Broker, api_host: str, *, settings: str = "") -> None:
+    def __init__(self, broker: Broker, api_host: str, *, auth: str = f"{UUID(int=0)}:key", settings: str = "") -> None:
         self.folder = broker.folder / "dispatcher"
         self.folder.mkdir(exist_ok=True)
-        (self.folder / "auth").write_text("00000000-0000-0000-0000-000000000000:key")
+        (self.folder / "auth").write_text(auth)
         self.config = self.folder / "event-router.toml"
         self.config.write_text(
             f"""

@@ -14,7 +14,7 @@ from event_rig import Process, produce, produce_events, read, storage_event, unt
 from xdc_testbed.events import dead_letters
 from xdc_testbed.events.feed import Feed
 from xdc_testbed.events.kafka import DEAD_LETTERS, EVENTS, INVOCATIONS, RESULTS
-from xdc_testbed.events.model import Result, StorageEvent, WorkItem
+from xdc_testbed.events.model import Result, StorageData, StorageEvent, WorkItem
 
 if TYPE_CHECKING:
     from conftest import Pipeline
@@ -102,6 +102,41 @@ def test_a_record_that_is_no_event_is_buried_with_the_reason(pipeline: Pipeline)
         return [reason for reason in reasons if reason.startswith("not a storage event: specversion")]
 
     assert len(until(buried, "dead letter of the record")) == 1
+
+
+def told(**changes: object) -> bytes:
+    """A storage event as another program might write it, with changes of its data, or of itself."""
+    event = json.loads(storage_event("/data/absurd/noop-1").to_json())
+    for key, value in changes.items():
+        (event["data"] if key in StorageData.model_fields else event)[key] = value
+    return json.dumps(event).encode()
+
+
+def test_absurd_records_are_buried_with_their_reasons_and_the_router_goes_on(pipeline: Pipeline) -> None:
+    absurd = {
+        told(type="org.xdc.storage.file.exploded.v1"): "type: Input should be",
+        told(specversion="1.1"): "specversion: Input should be '1.0'",
+        told(subject="/" + "x" * 8192): "subject: String should have at most 8192 characters",
+        told(size=10**400): "data.size: Input should be less than 9007199254740992",
+        told(size=-1): "data.size: Input should be greater than or equal to 0",
+        told(closed_at=float("nan")): "data.closed_at: Input should be",
+        told(raw={"said": "x" * 900_000}): "it has 900",
+        b"[" * 500_000: "record: Invalid JSON",
+        b"\xff\xfe": "record: Invalid JSON",
+    }
+    starts = pipeline.router.process.starts
+    assert produce(pipeline.broker.connection("event-source"), EVENTS, [("k", record) for record in absurd]) == []
+
+    def buried() -> bool:
+        reasons = [json.loads(entry.value)["reason"] for entry in read(pipeline.broker, DEAD_LETTERS)]
+        wanted = [f"not a storage event: {reason}" for reason in absurd.values()]
+        return all(any(reason.startswith(each) for reason in reasons) for each in wanted)
+
+    until(buried, "dead letters of all absurd records")
+    odd = [f"/data/odd/noop-{name}" for name in ("a b", "#%41", "é\u2028", "new\nline", '"\\', "x" * 8000)]
+    produce_events(pipeline.broker, [storage_event(path) for path in odd])
+    assert {each.subject for each in pipeline.results.wait("/data/odd/", len(odd))} == set(odd)
+    assert pipeline.router.process.starts == starts
 
 
 def test_a_throttled_action_delays_no_other(pipeline: Pipeline) -> None:
