@@ -30,6 +30,7 @@ from quixstreams import Application, State
 from quixstreams.exceptions import QuixException
 from quixstreams.kafka import ConnectionConfig
 from quixstreams.models import SerializationContext, Serializer, TopicConfig
+from quixstreams.state.rocksdb import RocksDBOptions
 
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import service
@@ -55,6 +56,10 @@ from xdc_testbed.events.reload import RulesFile
 from xdc_testbed.events.rules import Rules
 
 log = logging.getLogger(__name__)
+
+# Bytes of memory for the state: blocks that were read, by all partitions together, and what each table of a partition
+# holds before it is written. The library's defaults (1 GiB, 64 MiB) let the router grow with the ids that it has seen.
+_STATE_MEMORY = RocksDBOptions(block_cache_size=32 << 20, write_buffer_size=8 << 20, max_write_buffer_number=2)
 
 
 class RouterSection(Login):
@@ -100,7 +105,7 @@ class Routing:
         self._counters = counters
         self._remember = remember
 
-    def decide(self, value: bytes, state: State[str, int], *, now: float) -> list[Output]:
+    def decide(self, value: bytes, state: State[bytes, int], *, now: float) -> list[Output]:
         """The records that follow from one record of `storage-events`: work items, arrivals of runs, or a dead
         letter, or nothing.
         """
@@ -109,10 +114,11 @@ class Routing:
             event = StorageEvent.read(value)
         except ValueError as error:
             return [self._garbage(value, error, now=now)]
-        if state.get(event.id) is not None:
+        seen = event.id.encode()  # bytes: neither key nor value goes through JSON
+        if state.get_bytes(seen) is not None:
             self._counters.add("duplicates")
             return []
-        state.set(event.id, 1, ttl=self._remember)
+        state.set_bytes(seen, b"1", ttl=self._remember)
         rules = self._rules()
         outputs: list[Output] = []
         for item in rules.work(event, now=now):
@@ -143,6 +149,7 @@ def application(config: RouterConfig, routing: Routing, keeping: RunKeeping) -> 
         commit_interval=section.commit_interval,
         processing_guarantee=section.guarantee,
         state_dir=section.state_dir,
+        rocksdb_options=_STATE_MEMORY,
         loglevel=None,
         broker_availability_timeout=30,
         consumer_poll_timeout=0.5,
@@ -163,7 +170,7 @@ def application(config: RouterConfig, routing: Routing, keeping: RunKeeping) -> 
     }
     arrivals = app.topic(RUN_ARRIVALS, key_deserializer="bytes", value_deserializer="bytes", config=layout)
 
-    def decide(value: bytes, key: Any, timestamp: int, headers: Any, state: State[str, int]) -> list[Output]:  # noqa: ARG001
+    def decide(value: bytes, key: Any, timestamp: int, headers: Any, state: State[bytes, int]) -> list[Output]:  # noqa: ARG001
         return routing.decide(value, state, now=time.time())
 
     def keep(value: bytes, key: Any, timestamp: int, headers: Any, state: State[str, Any]) -> list[Output]:  # noqa: ARG001

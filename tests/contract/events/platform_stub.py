@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
 
@@ -23,7 +23,7 @@ class Platform:
         self.throttled = 0
         self.first_calls: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingTCPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -76,23 +76,23 @@ def _record(status: str, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+def _handler(platform: Platform) -> type[StreamRequestHandler]:
+    """HTTP/1.1 as far as the client speaks it: http.server takes half as long as the dispatcher."""
+
+    class Handler(StreamRequestHandler):
         disable_nagle_algorithm = True
 
-        def do_POST(self) -> None:
-            parameters = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            action = self.path.partition("?")[0].rpartition("/")[2]
-            status, body = platform.answer(action, parameters)
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-            """Requests are counted, not logged."""
+        def handle(self) -> None:
+            while request := self.rfile.readline():
+                length = 0
+                while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                    name, _, value = line.partition(b":")
+                    if name.lower() == b"content-length":
+                        length = int(value)
+                action = request.split()[1].decode().partition("?")[0].rpartition("/")[2]
+                status, body = platform.answer(action, json.loads(self.rfile.read(length)))
+                data = json.dumps(body).encode()
+                head = f"HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+                self.wfile.write(head.encode() + data)
 
     return Handler

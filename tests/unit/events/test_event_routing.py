@@ -22,7 +22,9 @@ action = [{ name = "/_/xdc/calibrate" }]
 class State(dict[Any, Any]):
     """The part of a quixstreams state that the router uses."""
 
-    def set(self, key: Any, value: Any, ttl: timedelta) -> None:
+    get_bytes = dict.get
+
+    def set_bytes(self, key: bytes, value: bytes, ttl: timedelta) -> None:
         assert ttl == timedelta(days=1)
         self[key] = value
 
