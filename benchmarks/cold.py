@@ -6,13 +6,14 @@ were, and a figure with 0 there is that of a machine where they are. Ends with o
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from shared.figures import show
 
 ROOT = Path(__file__).resolve().parents[1]
 GOAL = 600.0
@@ -40,8 +41,7 @@ def main() -> int:
             subprocess.run(
                 ["podman", "unmount", "--all"], env=environment, check=False, capture_output=True, timeout=60
             )
-    figure = {"name": "cold make demo", "value": round(seconds, 1), "unit": "s", "goal": GOAL, "holds": seconds <= GOAL}
-    print(json.dumps(figure))
+    show("cold make demo", seconds, "s", at_most=GOAL)
     return done.returncode
 
 

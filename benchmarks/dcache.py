@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import os
 import socket
 import ssl
@@ -24,11 +23,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "contract" / "dcache"))
 
 from dcache_rig import DcacheEmulator, free_port, until
+from shared.figures import show
 from storage_rig import HOST, Authority
 
 _BASIC = "Authorization: Basic " + base64.b64encode(b"tester:secret").decode()
@@ -189,14 +188,6 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def show(name: str, value: float, unit: str, *, at_least: float | None = None) -> None:
-    """One figure, with its goal where it has one, as a JSON line."""
-    line: dict[str, Any] = {"name": name, "value": round(value, 2), "unit": unit}
-    if at_least is not None:
-        line |= {"goal": f">= {at_least}", "holds": value >= at_least}
-    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,28 +12,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import ssl
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from shared.figures import show
+from shared.openwhisk_service import AUTH, openwhisk
 
-from xdc_testbed.clients.openwhisk import AsyncOpenWhisk, OpenWhisk
+from xdc_testbed.clients.openwhisk import AsyncOpenWhisk
 
-_AUTH = "6f0c3a52-9d1b-4e87-8a44-2f5b7c1d9e03:" + "benchkey" * 8
 _EMPTY = "def main(args):\n    return {}\n"
 _SEQUENTIAL = 400
 _CALLERS = 16
@@ -50,7 +41,7 @@ class Caller:
         self._port, self._context = port, context
         self._request = (
             f"POST /api/v1/namespaces/_/actions/{action}?blocking=true HTTP/1.1\r\nHost: localhost\r\n"
-            f"Authorization: Basic {b64encode(_AUTH.encode()).decode()}\r\n"
+            f"Authorization: Basic {b64encode(AUTH.encode()).decode()}\r\n"
             "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
         ).encode()
 
@@ -115,7 +106,7 @@ async def measure(port: int, ca: Path, seconds: float) -> None:
         for caller in callers:
             await caller.__aexit__()
     show(f"invocations per second, {_CALLERS} callers", rate, "1/s", at_least=650.0)
-    async with AsyncOpenWhisk(f"https://localhost:{port}", _AUTH, ca) as client:
+    async with AsyncOpenWhisk(f"https://localhost:{port}", AUTH, ca) as client:
 
         async def invoke() -> None:
             await client.invoke("empty")
@@ -133,92 +124,18 @@ async def measure(port: int, ca: Path, seconds: float) -> None:
         show("cold start, p50", statistics.median(cold), "ms", at_most=187.0)
 
 
-def show(name: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
-    """One figure with its goal, as a JSON line."""
-    holds = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-    goal = f"<= {at_most}" if at_most is not None else f">= {at_least}"
-    line: dict[str, Any] = {"name": name, "value": round(value, 2), "unit": unit, "goal": goal, "holds": holds}
-    print(json.dumps(line), flush=True)
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that is its own authority, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    signed = (
-        builder.not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "cert.pem", folder / "key.pem"
-    certificate_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
-
-
-def configure(folder: Path, port: int) -> tuple[Path, Path]:
-    """Write the emulator's configuration. Returns it, and the certificate."""
-    certificate_file, key_file = certificate(folder)
-    (folder / "auth").write_text(_AUTH)
-    file = folder / "openwhisk.toml"
-    file.write_text(
-        f"""listen = "127.0.0.1:{port}"
-certificate = "{certificate_file}"
-key = "{key_file}"
-state = "{folder / "state"}"
-python = "{sys.executable}"
-[[users]]
-namespace = "guest"
-auth = "{folder / "auth"}"
-[limits]
-invocations_per_minute = 10000000
-concurrent_invocations = 1000
-[pool]
-memory = 1024
-"""
-    )
-    return file, certificate_file
-
-
 def main() -> None:
     """Start an emulator, measure it, end it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement of throughput")
     parser.add_argument("--port", type=int, default=13233)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        file, ca = configure(Path(name), arguments.port)
-        command = [sys.executable, "-m", "xdc_testbed.emulators.openwhisk", "--config", str(file)]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            prepare(arguments.port, ca)
-            asyncio.run(measure(arguments.port, ca, arguments.seconds))
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def prepare(port: int, ca: Path) -> None:
-    """Wait for the emulator, and create the actions."""
-    with OpenWhisk(f"https://localhost:{port}", _AUTH, ca) as client:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                client.put_action("empty", _EMPTY, memory=256)
-                break
-            except Exception:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        for number in range(_COLD):
-            client.put_action(f"cold{number}", _EMPTY, memory=128)
+    with tempfile.TemporaryDirectory() as name, openwhisk(Path(name), arguments.port) as service:
+        with service.client() as client:
+            client.put_action("empty", _EMPTY, memory=256)
+            for number in range(_COLD):
+                client.put_action(f"cold{number}", _EMPTY, memory=128)
+        asyncio.run(measure(service.port, service.ca, arguments.seconds))
 
 
 if __name__ == "__main__":

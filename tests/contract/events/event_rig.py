@@ -279,7 +279,15 @@ state_dir = "{self.folder}/state"
 class Dispatch:
     """The dispatcher as a process, in front of a platform at the given address."""
 
-    def __init__(self, broker: Broker, api_host: str, *, auth: str = f"{UUID(int=0)}:key", settings: str = "") -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        api_host: str,
+        *,
+        settings: str = "",
+        auth: str = f"{UUID(int=0)}:key",
+        ca_file: Path | None = None,
+    ) -> None:
         self.folder = broker.folder / "dispatcher"
         self.folder.mkdir(exist_ok=True)
         (self.folder / "auth").write_text(auth)
@@ -296,6 +304,7 @@ password_file = "{broker.password_file("dispatcher")}"
 [openwhisk]
 api_host = "{api_host}"
 auth_file = "{self.folder}/auth"
+{f'ca_file = "{ca_file}"' if ca_file else ""}
 """
         )
         self.process = Process(

@@ -1,0 +1,1 @@
+"""What several benchmarks need: how a figure is printed, and services to measure."""
