@@ -7,7 +7,8 @@ what is there, so that a second run sends nothing. The configuration:
 
     api_host = "https://desy-functions.xdc.test:3233"
     auth_file = "/etc/xdc-testbed/openwhisk.auth"          # <uuid>:<key>
-    ca_file = "/etc/xdc-testbed/ca.pem"                    # also what the actions trust
+    ca_file = "/etc/xdc-testbed/ca.pem"                    # also what the actions trust, by this path where they run
+    image = "registry.example.org/xdc-actions:1"           # optional: run in this image, not in OpenWhisk's own
 
     [token]                                                # the actions' own credential
     issuer = "https://desy-stream.xdc.test:8444"
@@ -78,13 +79,14 @@ class Limits(_Section):
 
 
 class DeployConfig(_Section):
-    """The configuration file. package, kind: names on the platform."""
+    """The configuration file. package, kind: names on the platform; image: of actions of the kind `blackbox`."""
 
     api_host: str
     auth_file: Path
     ca_file: Path
     package: str = "xdc"
     kind: str = "python:3.11"
+    image: str | None = None
     token: TokenSection
     endpoints: dict[str, dict[str, str]]
     credentials: dict[str, CredentialSection] = {}
@@ -102,6 +104,11 @@ class DeployConfig(_Section):
         except ValidationError as error:
             first = error.errors()[0]
             raise WrongUsage(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What runs the actions, as `put_action` takes it."""
+        return {"kind": self.kind} if self.image is None else {"kind": "blackbox", "image": self.image}
 
     def bound_parameters(self) -> dict[str, Any]:
         """What every action of the package is given."""
@@ -135,10 +142,11 @@ class Action:
     limits: Limits
     parameters: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def digest(self, kind: str) -> str:
+    def digest(self, runtime: dict[str, Any]) -> str:
         """Hash of everything that is sent."""
         code = self.code if isinstance(self.code, bytes) else self.code.encode()
-        return _digest([hashlib.sha256(code).hexdigest(), self.main, kind, self.limits.model_dump(), self.parameters])
+        limits = self.limits.model_dump()
+        return _digest([hashlib.sha256(code).hexdigest(), self.main, runtime, limits, self.parameters])
 
 
 DEFAULT_LIMITS = {
@@ -172,14 +180,15 @@ def deploy(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, boo
     yield f"package {config.package}", changed
     for action in actions(config):
         name = f"{config.package}/{action.name}"
-        changed = _action_digest(platform, name) != action.digest(config.kind)
+        digest = action.digest(config.runtime)
+        changed = _action_digest(platform, name) != digest
         if changed:
             platform.put_action(
                 name,
                 action.code,
-                kind=config.kind,
+                **config.runtime,
                 main=action.main,
-                annotations={DIGEST: action.digest(config.kind)},
+                annotations={DIGEST: digest},
                 time_limit=action.limits.time_limit,
                 memory=action.limits.memory,
                 parameters=action.parameters,

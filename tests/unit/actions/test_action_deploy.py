@@ -145,6 +145,15 @@ def test_only_what_differs_is_sent(platform: Platform, run: Lines, config: Path,
     assert platform.puts == ["xdc", "xdc/calibrate", "xdc/noop"]
 
 
+def test_an_image_may_run_the_actions(platform: Platform, run: Lines, config: Path) -> None:
+    run()
+    config.write_text('image = "registry.example.org/xdc-actions:1"\n' + config.read_text())
+    assert run()[-1] == "changed"
+    action = platform.actions["xdc/calibrate"]
+    assert (action["kind"], action["image"]) == ("blackbox", "registry.example.org/xdc-actions:1")
+    assert run()[-1] == "unchanged"
+
+
 def test_removing_takes_everything_away_once(platform: Platform, run: Lines) -> None:
     run()
     assert run("--remove") == ["changed package xdc", "changed"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+from xdc_testbed import content
 from xdc_testbed.actions import package
 
 
@@ -93,6 +96,22 @@ def test_it_holds_what_the_actions_need_and_nothing_of_the_rest() -> None:
         "redaction",
     }
     assert not {"xdc_testbed.actions.deploy", "xdc_testbed.actions.package"} & modules
+
+
+def test_it_needs_the_packages_that_the_page_on_images_installs_and_no_other() -> None:
+    found = set()
+    with zipfile.ZipFile(io.BytesIO(package.build().code)) as archive:
+        for name in archive.namelist():
+            for node in ast.walk(ast.parse(archive.read(name))):
+                match node:
+                    case ast.Import(names=names):
+                        found |= {alias.name.partition(".")[0] for alias in names}
+                    case ast.ImportFrom(module=str(module), level=0):
+                        found.add(module.partition(".")[0])
+    needed = found - sys.stdlib_module_names - {"xdc_testbed"}
+    page = (content.root() / "docs" / "howto" / "action-image.md").read_text()
+    (installed,) = re.findall(r"^RUN pip install --no-cache-dir (.*)$", page, re.MULTILINE)
+    assert needed == {re.split(r"\W", word.strip("'"))[0] for word in installed.split()}
 
 
 def test_every_action_runs_from_the_archive_alone(tmp_path: Path) -> None:
