@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from xdc_testbed import __version__, content
-from xdc_testbed.processes import Completed, run
+from xdc_testbed.processes import CommandFailed, Completed, run
 
 ROOT = content.root()
 
@@ -66,6 +66,28 @@ def test_every_file_of_the_package_is_inside(names: set[str]) -> None:
     assert wanted - names == set()
 
 
+def test_the_wheel_has_native_kernels_for_any_python_of_its_platform(wheel: Path, installed: Path) -> None:
+    assert wheel.name.split("-")[2:4] == ["py3", "none"]
+    code = "from xdc_testbed.calibration import engine, native; print(engine.choose().name, native.__file__)"
+    assert python(installed, code).text == f"native {installed}/xdc_testbed/calibration/native/__init__.py"
+
+
+def test_without_a_compiler_the_kit_installs_and_numpy_corrects(tmp_path: Path) -> None:
+    copy = sources(tmp_path)
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    told = run(build, timeout=120, cwd=copy, env={**os.environ, "CC": "no-such-compiler"})
+    assert "no native kernels (no C compiler no-such-compiler)" in (told.stdout + told.stderr).decode()
+    (built,) = (copy / "dist").glob("*.whl")
+    assert built.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(built) as opened:
+        opened.extractall(tmp_path / "there")
+    code = "from xdc_testbed.calibration import engine; print(engine.choose())"
+    assert python(tmp_path / "there", code).text.startswith("numpy reference (no native kernels: ")
+    wanted = "from xdc_testbed.calibration import engine; engine.choose({'XDC_KERNEL': 'native'})"
+    with pytest.raises(CommandFailed, match="there are no native kernels here"):
+        python(tmp_path / "there", wanted)
+
+
 def test_nothing_else_is_inside(names: set[str]) -> None:
     tops = {name.split("/")[0] for name in names}
     assert tops == {"xdc_testbed", f"xdc_testbed-{__version__}.dist-info"}
@@ -98,12 +120,19 @@ def test_the_installed_command_runs(installed: Path) -> None:
     assert run([program, "--version"], timeout=60, env=env, cwd=installed).text == f"xdc-testbed {__version__}"
 
 
-def test_a_copy_of_the_sources_without_git_gives_the_same_files(names: set[str], tmp_path: Path) -> None:
+def sources(folder: Path) -> Path:
+    """A copy of what the wheel is made of."""
+    copy = folder / "sources"
     for part in ("xdc_testbed", "inventory", "playbooks", "roles", "terraform"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE", "ansible.cfg"):
-        shutil.copy(ROOT / file, tmp_path / file)
-    run([sys.executable, "-m", "hatchling", "build", "--target", "wheel"], timeout=120, cwd=tmp_path)
-    (built,) = (tmp_path / "dist").glob("*.whl")
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for file in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "ansible.cfg"):
+        shutil.copy(ROOT / file, copy / file)
+    return copy
+
+
+def test_a_copy_of_the_sources_without_git_gives_the_same_files(names: set[str], tmp_path: Path) -> None:
+    copy = sources(tmp_path)
+    run([sys.executable, "-m", "hatchling", "build", "--target", "wheel"], timeout=120, cwd=copy)
+    (built,) = (copy / "dist").glob("*.whl")
     with zipfile.ZipFile(built) as opened:
         assert set(opened.namelist()) == names

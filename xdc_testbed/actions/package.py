@@ -1,7 +1,8 @@
 """Build the archive of the actions: one zip with `__main__.py` and those modules of the kit that it leads to.
 
-The same sources give the same bytes: entries are sorted, dated 1980 and stored uncompressed. The archive
-needs an interpreter with numpy, h5py, httpx2 and pydantic; the kit itself need not be installed there.
+The same sources give the same bytes: entries are sorted, dated 1980 and stored uncompressed. The native
+calibration kernels go along where they are built. The archive needs an interpreter with numpy, h5py, httpx2 and
+pydantic; the kit itself need not be installed there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 KIT = "xdc_testbed"
 ENTRY = f"{KIT}.actions.entry"
+NATIVE = f"{KIT}.calibration.native"
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
 
@@ -47,6 +49,7 @@ def build() -> Archive:
     """The archive of the kit that is running."""
     modules = _reached(ENTRY)
     entries = {_entry_name(name): _source(name) for name in modules} | {"__main__.py": _source(ENTRY)}
+    entries |= _kernels() if NATIVE in modules else {}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(entries):
@@ -55,6 +58,16 @@ def build() -> Archive:
             info.create_system = 3  # Unix, whatever builds it
             archive.writestr(info, entries[name])
     return Archive(buffer.getvalue(), tuple(sorted(modules)))
+
+
+def _kernels() -> dict[str, bytes]:
+    """The native kernels, where they are built, and their sources, which the version of the code counts."""
+    folder = files(NATIVE)
+    return {
+        f"{NATIVE.replace('.', '/')}/{file.name}": file.read_bytes()
+        for file in folder.iterdir()
+        if file.name.endswith((".so", ".c", ".h"))
+    }
 
 
 def _reached(start: str) -> set[str]:

@@ -1,6 +1,7 @@
 """AGIPD kernel, numpy reference: analog value and analog gain value of a pixel to energy in keV, stage, mask.
 
-stage = (gain > T0[cell]) + (gain > T1[cell]); x = analog - offset[cell, stage]; optional common mode per
+stage = (gain > T0[cell]) + (gain > T1[cell]), lowered where the value by the offset of the higher gain is small
+(force_medium_below, force_high_below); x = analog - offset[cell, stage]; optional common mode per
 ASIC; energy = x * factor[cell, stage], where factor is relative gain over the flat-field slope. All in
 float32, in this order. Source: EuXFEL calng documentation (stages of the AGIPD correction); parameters as
 pycalibration records them.
@@ -8,6 +9,7 @@ pycalibration records them.
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -21,11 +23,13 @@ from xdc_testbed.calibration.manifest import Parameters
 ASIC = (64, 64)
 
 _T = TypeVar("_T", np.float32, np.uint32)
-_SETTLED_ADU = 0.01
+_SETTLED_ADU = np.float32(0.01)
+_COUNTS_PER_ADU = 65536
 
 
 def correct(
-    raw: npt.NDArray[np.uint16],
+    analog: npt.NDArray[np.uint16],
+    gain: npt.NDArray[np.uint16],
     cells: npt.NDArray[np.integer],
     constants: ModuleConstants,
     parameters: Parameters,
@@ -36,18 +40,19 @@ def correct(
 ) -> None:
     """Correct frames in place of `energy`, `stage` and `mask`.
 
-    raw: (frames, 2, slow, fast), [0] analog value and [1] analog gain value, ADU; cells: (frames,), memory
+    analog, gain: (frames, slow, fast), analog value and analog gain value, ADU; cells: (frames,), memory
     cell; energy: keV; stage: 0 high, 1 medium, 2 low gain; mask: bits of BadPixels. Thresholds that are not
     in order, or not finite, set GAIN_THRESHOLDING_ERROR. Raises ConstantsMissing for a memory cell without
     constants.
     """
     constants.require_cells(cells)
     for frame, cell in enumerate(cells):
-        _stage(raw[frame, 1], int(cell), constants, parameters, stage[frame], mask[frame])
-        _energy(raw[frame, 0], int(cell), constants, parameters, energy[frame], stage[frame], mask[frame])
+        _stage(analog[frame], gain[frame], int(cell), constants, parameters, stage[frame], mask[frame])
+        _energy(analog[frame], int(cell), constants, parameters, energy[frame], stage[frame], mask[frame])
 
 
 def _stage(
+    analog: npt.NDArray[np.uint16],
     gain: npt.NDArray[np.uint16],
     cell: int,
     constants: ModuleConstants,
@@ -64,6 +69,10 @@ def _stage(
     low, high = constants.thresholds[cell]
     np.add(gain > low, gain > high, out=stage, dtype=np.uint8)
     mask[~(low < high)] = BadPixels.GAIN_THRESHOLDING_ERROR
+    for higher, below in ((1, parameters.force_medium_below), (0, parameters.force_high_below)):
+        if below is not None:
+            x = np.subtract(analog, constants.offset[cell, higher], dtype=np.float32)
+            stage[(stage == higher + 1) & (x < np.float32(below))] = higher
 
 
 def _energy(
@@ -81,6 +90,7 @@ def _energy(
     if parameters.common_mode:
         subtract_common_mode(energy, usable=(stage == 0) & (mask == 0), shifted=stage == 0, parameters=parameters)
     np.multiply(energy, _by_stage(factor, stage), out=energy)
+    energy[np.isnan(energy)] = np.nan  # one bit pattern, whatever produced it
     mask[~np.isfinite(energy)] |= np.uint32(BadPixels.VALUE_IS_NAN)
 
 
@@ -90,6 +100,11 @@ def _by_stage(planes: npt.NDArray[_T], stage: npt.NDArray[np.uint8]) -> npt.NDAr
         where = stage == switched
         chosen[where] = planes[switched][where]
     return chosen
+
+
+def least_dark(parameters: Parameters) -> int:
+    """Number of dark pixels below which an ASIC is left alone."""
+    return math.ceil(parameters.cm_dark_fraction * ASIC[0] * ASIC[1])
 
 
 def subtract_common_mode(
@@ -103,19 +118,21 @@ def subtract_common_mode(
 
     x: (slow, fast), ADU after offset; usable: good pixels in high gain; shifted: pixels that are changed. An
     ASIC with fewer dark pixels than `cm_dark_fraction` is left alone. Repeats until the shift is below 0.01
-    ADU.
+    ADU. The mean is of integers, 1/65536 ADU each, so that it does not depend on the order of the pixels.
     """
     slow, fast = ASIC
-    least = parameters.cm_dark_fraction * slow * fast
+    least, around = least_dark(parameters), np.float32(parameters.cm_dark_range)
     for top in range(0, x.shape[0], slow):
         for left in range(0, x.shape[1], fast):
             tile = np.s_[top : top + slow, left : left + fast]
             values, good, moved = x[tile], usable[tile], shifted[tile]
             for _ in range(parameters.cm_iterations):
-                dark = good & (np.abs(values) < parameters.cm_dark_range)
-                if np.count_nonzero(dark) < least:
+                dark = good & (np.abs(values) < around)
+                number = int(np.count_nonzero(dark))
+                if number < least:
                     break
-                shift = np.float32(values[dark].mean(dtype=np.float64))
+                total = (values[dark] * np.float32(_COUNTS_PER_ADU)).astype(np.int32).sum(dtype=np.int64)
+                shift = np.float32(int(total) / (_COUNTS_PER_ADU * number))
                 values[moved] -= shift
                 if abs(shift) < _SETTLED_ADU:
                     break

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntFlag
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 
 class BadPixels(IntFlag):
@@ -42,10 +39,7 @@ class BadPixels(IntFlag):
     USER2 = 1 << 31
 
 
-def count_by_reason(mask: npt.NDArray[np.uint32]) -> dict[str, int]:
-    """Number of pixels per reason, only reasons that occur. mask: any shape, uint32."""
-    set_bits = int(np.bitwise_or.reduce(mask, axis=None)) if mask.size else 0
-    bad: npt.NDArray[Any] = mask[mask != 0]
-    return {
-        str(reason.name): int(np.count_nonzero(bad & np.uint32(reason))) for reason in BadPixels if set_bits & reason
-    }
+def reasons(counts: Sequence[int]) -> dict[str, int]:
+    """Name and number of each bit that occurs, by name. counts: of bits 0 to 31."""
+    named = {str(reason.name): counts[int(reason).bit_length() - 1] for reason in BadPixels}
+    return {name: number for name, number in sorted(named.items()) if number}

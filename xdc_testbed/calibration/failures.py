@@ -9,7 +9,7 @@ CalibrationError
 
 from __future__ import annotations
 
-from xdc_testbed.errors import XdcError
+from xdc_testbed.errors import RequirementMissing, XdcError
 
 
 class CalibrationError(XdcError):
@@ -30,3 +30,7 @@ class ConstantsMissing(CalibrationError):
 
 class ConstantsInvalid(CalibrationError):
     """The constants do not fit the detector."""
+
+
+class KernelUnavailable(RequirementMissing):
+    """The implementation that the environment asks for is not here."""

@@ -25,7 +25,7 @@ _WRONG_CODE = 2
 
 def correct(
     adc: npt.NDArray[np.uint16],
-    code: npt.NDArray[np.uint8],
+    code: npt.NDArray[np.uint8] | None,
     cells: npt.NDArray[np.integer],
     constants: ModuleConstants,
     *,
@@ -36,12 +36,15 @@ def correct(
 ) -> None:
     """Correct frames in place of `energy`, `stage` and `mask`.
 
-    adc: (frames, slow, fast), ADU; code: same shape, gain bits; cells: (frames,), memory cell, 255 for an
-    empty frame; energy: keV; stage: 0, 1, 2, or 255 where the gain bits are wrong; mask: bits of BadPixels. A
-    pixel with wrong gain bits keeps the value of stage 0; an empty frame is NaN with NO_DARK_DATA everywhere.
-    fixed_gain: ignore the gain bits. Raises ConstantsMissing for a memory cell without constants.
+    adc: (frames, slow, fast), ADU; code: same shape, gain bits, None when they are the two high bits of adc;
+    cells: (frames,), memory cell, 255 for an empty frame; energy: keV; stage: 0, 1, 2, or 255 where the gain bits are
+    wrong; mask: bits of BadPixels. A pixel with wrong gain bits keeps the value of stage 0; an empty frame is NaN with
+    NO_DARK_DATA everywhere. fixed_gain: ignore the gain bits. Raises ConstantsMissing for a memory cell without
+    constants.
     """
     constants.require_cells(cells[cells != EMPTY_CELL])
+    if code is None:
+        adc, code = adc & np.uint16(ADC_MAX), (adc >> 14).astype(np.uint8)
     for frame, cell in enumerate(cells):
         if cell == EMPTY_CELL:
             energy[frame], stage[frame] = np.nan, NO_STAGE
@@ -82,6 +85,7 @@ def _frame(
         wrong = (code == _WRONG_CODE) | (code > max(_STAGE_OF_CODE))
         stage[wrong] = NO_STAGE
         mask[wrong] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
+    energy[np.isnan(energy)] = np.nan  # one bit pattern, whatever produced it
     mask[_out_of_range(adc, stage)] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
     mask[~np.isfinite(energy)] |= np.uint32(BadPixels.VALUE_IS_NAN)
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 _BLOCK = 1 << 20
 
@@ -25,16 +25,19 @@ class _Record(BaseModel):
 class Parameters(_Record):
     """What a user may choose about a correction.
 
-    common_mode: subtract the shift that the dark pixels of an ASIC share, AGIPD high gain only;
-    cm_dark_range: a pixel is dark within plus or minus this, ADU; cm_dark_fraction: least part of dark pixels
-    in an ASIC; cm_iterations: at most so many rounds; fixed_gain: stage of a detector run in fixed gain, None
-    for adaptive gain; legacy_names: keep the raw source name as a soft link to the corrected one.
+    common_mode: subtract the shift that the dark pixels of an ASIC share, AGIPD high gain only; cm_dark_range: a pixel
+    is dark within plus or minus this, ADU; cm_dark_fraction: least part of dark pixels in an ASIC; cm_iterations: at
+    most so many rounds; force_medium_below, force_high_below: a pixel in low (medium) gain counts as medium (high) when
+    its value by the offset of that gain is below this, ADU, AGIPD; fixed_gain: stage of a detector run in fixed gain,
+    None for adaptive gain; legacy_names: keep the raw source name as a soft link to the corrected one.
     """
 
     common_mode: bool = False
-    cm_dark_range: float = 30.0
-    cm_dark_fraction: float = 0.15
-    cm_iterations: int = 4
+    cm_dark_range: float = Field(default=30.0, gt=0, lt=32768)
+    cm_dark_fraction: float = Field(default=0.15, gt=0, le=1)
+    cm_iterations: int = Field(default=4, ge=1)
+    force_medium_below: float | None = None
+    force_high_below: float | None = None
     fixed_gain: Literal[0, 1, 2] | None = None
     legacy_names: bool = True
 
@@ -109,7 +112,7 @@ class CalibrationManifest(_Record):
 
     schema_version: Literal[1] = 1
     code_version: str
-    kernel_path: Literal["numpy"] = "numpy"
+    kernel_path: Literal["numpy", "native"]
     software: dict[str, str]
     parameters: Parameters
     files: tuple[FileOutcome, ...]
@@ -122,7 +125,13 @@ class CalibrationManifest(_Record):
 @cache
 def code_version() -> str:
     """Hash over the source text of this package: changes exactly when the code that computes changes."""
-    sources = sorted((f.name, f.read_bytes()) for f in files(__package__).iterdir() if f.name.endswith(".py"))
+    folders = (files(__package__), files(__package__).joinpath("native"))
+    sources = sorted(
+        (f"{folder.name}/{f.name}", f.read_bytes())
+        for folder in folders
+        for f in folder.iterdir()
+        if f.name.endswith((".py", ".c", ".h"))
+    )
     digest = hashlib.sha256()
     for name, text in sources:
         digest.update(name.encode() + b"\0" + text + b"\0")

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xdc_testbed.calibration import agipd, jungfrau
-from xdc_testbed.calibration.badpixels import count_by_reason
+from xdc_testbed.calibration import engine, jungfrau
+from xdc_testbed.calibration.badpixels import reasons
 from xdc_testbed.calibration.constants import ModuleConstants, read_constants
 from xdc_testbed.calibration.corrected_file import create_corrected
 from xdc_testbed.calibration.detectors import JUNGFRAU
+from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.failures import CalibrationError, InputInvalid
 from xdc_testbed.calibration.manifest import (
     CalibrationManifest,
@@ -32,6 +31,7 @@ from xdc_testbed.calibration.manifest import (
     code_version,
     software,
 )
+from xdc_testbed.calibration.native import Counts
 from xdc_testbed.calibration.raw_file import RawFile, open_raw
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ def calibrate_file(
     Raises CalibrationError (InputTruncated, InputInvalid, ConstantsMissing, ConstantsInvalid); then `out` is
     untouched.
     """
-    parameters = parameters or Parameters()
-    return _manifest(parameters, [_correct_file(raw, out, constants, parameters)])
+    parameters, chosen = parameters or Parameters(), engine.choose()
+    return _manifest(parameters, chosen, [_correct_file(raw, out, constants, parameters, chosen)])
 
 
 def calibrate_run(
@@ -68,7 +68,7 @@ def calibrate_run(
 
     Raises InputInvalid when the folder has no raw file.
     """
-    parameters = parameters or Parameters()
+    parameters, chosen = parameters or Parameters(), engine.choose()
     out.mkdir(parents=True, exist_ok=True)
     paths = sorted(raw.glob("RAW-*.h5"))
     if not paths:
@@ -76,40 +76,59 @@ def calibrate_run(
     outcomes = []
     for path in paths:
         try:
-            outcomes.append(_correct_file(path, out / corrected_name(path.name), constants, parameters))
+            outcomes.append(_correct_file(path, out / corrected_name(path.name), constants, parameters, chosen))
         except CalibrationError as error:
             log.warning("%s: %s", path.name, error.message)
             outcomes.append(FileOutcome(input=FileRecord.of(path), outcome="failed", reason=error.message))
-    return _manifest(parameters, outcomes)
+    return _manifest(parameters, chosen, outcomes)
 
 
-def _manifest(parameters: Parameters, outcomes: Iterable[FileOutcome]) -> CalibrationManifest:
+def _manifest(parameters: Parameters, chosen: Engine, outcomes: Iterable[FileOutcome]) -> CalibrationManifest:
     return CalibrationManifest(
-        code_version=code_version(), software=software(), parameters=parameters, files=tuple(outcomes)
+        code_version=code_version(),
+        kernel_path=chosen.name,
+        software=software(),
+        parameters=parameters,
+        files=tuple(outcomes),
     )
 
 
-def _correct_file(raw_path: Path, out: Path, folder: Path, parameters: Parameters) -> FileOutcome:
+def _correct_file(raw_path: Path, out: Path, folder: Path, parameters: Parameters, chosen: Engine) -> FileOutcome:
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
     try:
         with open_raw(raw_path) as raw:
             constants = read_constants(folder, raw.module)
-            counts = _Counts()
+            counts, frames = Counts.zero(), 0
+            planes = engine.fold(constants, engine.coding_of(raw.module.detector, parameters))
             with create_corrected(part, raw, legacy_names=parameters.legacy_names) as corrected:
-                kernel = _jungfrau(raw) if raw.module.detector is JUNGFRAU else _agipd(raw)
                 for target, source in raw.blocks(max(1, BLOCK_FRAMES // _frames_per_row(raw))):
-                    pixels = kernel(source, constants, parameters)
+                    image, gain, cells = _pixels(raw, source, constants)
+                    pixels = _empty(image.shape)
+                    engine.correct(
+                        chosen,
+                        raw.module.detector,
+                        image,
+                        gain,
+                        cells,
+                        constants,
+                        parameters,
+                        energy=pixels[0],
+                        stage=pixels[1],
+                        mask=pixels[2],
+                        planes=planes,
+                        counts=counts,
+                    )
                     corrected.write(target, *pixels)
-                    counts.add(pixels)
-            outcome = _outcome(raw_path, part, out.name, raw, folder, constants, counts)
+                    frames += cells.size
+            outcome = _outcome(raw_path, part, out.name, raw, folder, constants, counts, frames)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
     return outcome
 
 
+_STAGES = ("0", "1", "2", "none")
 _Pixels = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.uint32]]
-_Kernel = Callable[[slice, ModuleConstants, Parameters], _Pixels]
 
 
 def _frames_per_row(raw: RawFile) -> int:
@@ -117,62 +136,26 @@ def _frames_per_row(raw: RawFile) -> int:
     return int(raw.dataset("adc").shape[1]) if raw.module.detector is JUNGFRAU else 1
 
 
-def _jungfrau(raw: RawFile) -> _Kernel:
-    adc, code, memory_cell = raw.dataset("adc"), raw.dataset("gain"), raw.dataset("memoryCell")
-    slow, fast = raw.module.detector.frame
-    single_cell = _frames_per_row(raw) == 1
-
-    def kernel(rows: slice, constants: ModuleConstants, parameters: Parameters) -> _Pixels:
-        cells = memory_cell[rows].reshape(-1)
-        if single_cell and constants.cells == 1:  # then the number of the cell in use is arbitrary
-            cells = np.where(cells == jungfrau.EMPTY_CELL, cells, 0)
-        pixels = _empty((cells.size, slow, fast))
-        jungfrau.correct(
-            adc[rows].reshape(-1, slow, fast),
-            code[rows].reshape(-1, slow, fast),
-            cells,
-            constants,
-            energy=pixels[0],
-            stage=pixels[1],
-            mask=pixels[2],
-            fixed_gain=parameters.fixed_gain,
-        )
-        return pixels
-
-    return kernel
-
-
-def _agipd(raw: RawFile) -> _Kernel:
-    image, cell_id = raw.dataset("data"), raw.dataset("cellId")
-
-    def kernel(rows: slice, constants: ModuleConstants, parameters: Parameters) -> _Pixels:
-        cells = cell_id[rows].reshape(-1)
-        pixels = _empty((cells.size, *raw.module.detector.frame))
-        agipd.correct(image[rows], cells, constants, parameters, energy=pixels[0], stage=pixels[1], mask=pixels[2])
-        return pixels
-
-    return kernel
+def _pixels(
+    raw: RawFile, rows: slice, constants: ModuleConstants
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[Any], npt.NDArray[np.integer]]:
+    """Values, codes or analog gain values, and memory cells of these rows, frame by frame."""
+    detector = raw.module.detector
+    cells = raw.dataset(detector.cell)[rows].reshape(-1)
+    if detector is not JUNGFRAU:
+        image = raw.dataset("data")[rows]
+        return image[:, 0], image[:, 1], cells
+    if _frames_per_row(raw) == 1 and constants.cells == 1:  # then the number of the cell in use is arbitrary
+        cells = np.where(cells == jungfrau.EMPTY_CELL, cells, 0)
+    return (
+        raw.dataset("adc")[rows].reshape(-1, *detector.frame),
+        raw.dataset("gain")[rows].reshape(-1, *detector.frame),
+        cells,
+    )
 
 
 def _empty(shape: tuple[int, ...]) -> _Pixels:
     return np.empty(shape, np.float32), np.empty(shape, np.uint8), np.empty(shape, np.uint32)
-
-
-@dataclass
-class _Counts:
-    """Adds up what the manifest says of the pixels."""
-
-    frames: int = 0
-    stages: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def add(self, pixels: tuple[npt.NDArray[Any], npt.NDArray[np.uint8], npt.NDArray[np.uint32]]) -> None:
-        _, stage, mask = pixels
-        self.frames += stage.shape[0]
-        for value, number in enumerate(np.bincount(stage.reshape(-1), minlength=3)):
-            if number:
-                self.stages["none" if value == jungfrau.NO_STAGE else str(value)] += int(number)
-        self.reasons.update(count_by_reason(mask))
 
 
 def _outcome(
@@ -182,7 +165,8 @@ def _outcome(
     raw: RawFile,
     folder: Path,
     constants: ModuleConstants,
-    counts: _Counts,
+    counts: Counts,
+    frames: int,
 ) -> FileOutcome:
     module = raw.module
     return FileOutcome(
@@ -197,7 +181,7 @@ def _outcome(
         trains=int(raw.index.train_ids.size),
         trains_without_data=int(np.count_nonzero(raw.index.count == 0)),
         trains_dropped=raw.index.dropped,
-        frames=counts.frames,
-        pixels_by_stage=dict(sorted(counts.stages.items())),
-        pixels_by_reason=dict(sorted(counts.reasons.items())),
+        frames=frames,
+        pixels_by_stage={name: n for name, n in zip(_STAGES, counts.stages.tolist(), strict=True) if n},
+        pixels_by_reason=reasons(counts.reasons.tolist()),
     )

@@ -20,12 +20,13 @@ def calibrate(
     common_mode: Annotated[bool, typer.Option("--common-mode", help="Subtract the common mode.")] = False,
 ) -> None:
     """Calibrate detector files without a testbed."""
-    from xdc_testbed.calibration import Parameters, calibrate_file, calibrate_run
+    from xdc_testbed.calibration import Parameters, calibrate_file, calibrate_run, engine
     from xdc_testbed.calibration.pipeline import corrected_name
 
     parameters = Parameters(common_mode=common_mode)
     if not raw.exists():
         raise WrongUsage(f"{raw} is not there", remedy="give a RAW-R....h5 file or the folder of a run")
+    print(f"kernels: {engine.choose()}")
     if raw.is_dir():
         manifest = calibrate_run(raw, out, constants, parameters=parameters)
         record = out / "manifest.json"

@@ -30,7 +30,9 @@ def correct(
     raw = np.array([analog, gain], np.uint16)[None]
     energy, stage, mask = (np.full(raw.shape[:1] + raw.shape[2:], 77, t) for t in (np.float32, np.uint8, np.uint32))
     cells = np.array([cell], np.uint16)
-    agipd.correct(raw, cells, module, parameters or Parameters(), energy=energy, stage=stage, mask=mask)
+    agipd.correct(
+        raw[:, 0], raw[:, 1], cells, module, parameters or Parameters(), energy=energy, stage=stage, mask=mask
+    )
     return energy[0], stage[0], mask[0]
 
 

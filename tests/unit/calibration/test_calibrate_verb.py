@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from xdc_testbed.calibration import CalibrationManifest, InputTruncated
 from xdc_testbed.cli.calibrate import app
-from xdc_testbed.errors import VerifyFailed, WrongUsage
+from xdc_testbed.errors import RequirementMissing, VerifyFailed, WrongUsage
 
 NAME = "AGIPD00-S00000.h5"
 
@@ -33,6 +33,30 @@ def test_a_run_with_a_file_that_is_cut_off(corrected: Corrected, tmp_path: Path)
     assert "RAW-R0001-JNGFR02-S00001.h5: input is truncated" in ended.output
     manifest = CalibrationManifest.model_validate_json((tmp_path / "manifest.json").read_text())
     assert manifest == corrected.manifest
+
+
+@pytest.mark.parametrize("kernel", ["numpy", "native"])
+def test_the_first_line_says_which_kernels_ran_and_the_bytes_are_the_same(
+    corrected: Corrected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    monkeypatch.setenv("XDC_KERNEL", kernel)
+    arguments = [str(corrected.raw / f"RAW-R0001-{NAME}"), "--out", str(tmp_path), "-c", str(corrected.cal)]
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.output.startswith(f"kernels: {kernel}")
+    corr = f"CORR-R0001-{NAME}"
+    assert (tmp_path / corr).read_bytes() == (corrected.proc / corr).read_bytes()
+    manifest = CalibrationManifest.model_validate_json((tmp_path / f"{corr}.manifest.json").read_text())
+    assert manifest.kernel_path == kernel
+
+
+@pytest.mark.parametrize(("variable", "value"), [("XDC_KERNEL", "cuda"), ("XDC_THREADS", "0"), ("XDC_THREADS", "two")])
+def test_an_environment_that_makes_no_sense_is_one_line(
+    corrected: Corrected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    ended = CliRunner().invoke(app, [str(corrected.raw), "--out", str(tmp_path), "-c", str(corrected.cal)])
+    assert isinstance(ended.exception, RequirementMissing)
+    assert ended.exception.message == f"{variable} is {value!r}"
 
 
 @pytest.mark.parametrize(("name", "error"), [("nothing", WrongUsage), ("RAW-R0001-JNGFR02-S00001.h5", InputTruncated)])

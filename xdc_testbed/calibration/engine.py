@@ -1,0 +1,172 @@
+"""Which implementation corrects pixels, and the one call that all of them answer.
+
+`XDC_KERNEL` is numpy, native or auto (native where the library loads, else numpy); `XDC_THREADS` the number of
+threads, by default one per processor of this process. Results are the same bits whatever is chosen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from xdc_testbed.calibration import agipd, jungfrau, native
+from xdc_testbed.calibration.badpixels import BadPixels
+from xdc_testbed.calibration.constants import ModuleConstants
+from xdc_testbed.calibration.detectors import JUNGFRAU, Detector
+from xdc_testbed.calibration.failures import ConstantsInvalid, KernelUnavailable
+from xdc_testbed.calibration.manifest import Parameters
+
+CODINGS = {
+    "JUNGFRAU": native.Coding(
+        native.CODE_IN_BYTE, value_bits=jungfrau.ADC_MAX, code_shift=14, code1=1, code2=3, counts_down=True
+    ),
+    "AGIPD": native.Coding(native.THRESHOLDS),
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """instructions: index in native.INSTRUCTIONS; reason: why numpy was taken without being asked for."""
+
+    name: Literal["numpy", "native"]
+    threads: int = 1
+    instructions: int = 0
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        if self.name == "native":
+            number = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+            return f"native kernels, {native.INSTRUCTIONS[self.instructions]}, {number}"
+        return f"numpy reference ({self.reason})" if self.reason else "numpy reference"
+
+
+def choose(environ: Mapping[str, str] | None = None) -> Engine:
+    """The engine that the environment asks for.
+
+    Raises KernelUnavailable when native kernels are asked for and there are none, or for another value.
+    """
+    environ = os.environ if environ is None else environ
+    wanted = environ.get("XDC_KERNEL", "auto")
+    if wanted not in ("auto", "numpy", "native"):
+        raise KernelUnavailable(f"XDC_KERNEL is {wanted!r}", remedy="set it to numpy, native or auto")
+    if wanted == "numpy":
+        return Engine("numpy")
+    why_not = native.why_not()
+    if why_not is None:
+        return Engine("native", _threads(environ), native.instructions())
+    if wanted == "native":
+        raise KernelUnavailable(
+            f"there are no native kernels here: {why_not}",
+            remedy="install a C compiler (apt-get install gcc libc6-dev) and the package again",
+        )
+    return Engine("numpy", reason=f"no native kernels: {why_not}")
+
+
+def _threads(environ: Mapping[str, str]) -> int:
+    text = environ.get("XDC_THREADS", "")
+    if not text:
+        return len(os.sched_getaffinity(0))
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise KernelUnavailable(f"XDC_THREADS is {text!r}", remedy="set it to a number from 1 to 256")
+    return int(text)
+
+
+def fold(constants: ModuleConstants, coding: native.Coding) -> native.Planes:
+    """Constants as the native kernels want them: what a threshold out of order means is put into the mask,
+    thresholds are sorted, and one that is not a number is never passed.
+    """
+    if coding.staging != native.THRESHOLDS:
+        return native.Planes(constants.offset, constants.factor, constants.bad)
+    if constants.thresholds is None:
+        raise ConstantsInvalid("adaptive gain needs the constant ThresholdsDark")
+    low, high = constants.thresholds[:, 0], constants.thresholds[:, 1]
+    unusable = np.where(low < high, np.uint32(0), np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR))
+    thresholds = np.sort(np.where(np.isnan(constants.thresholds), np.float32(np.inf), constants.thresholds), axis=1)
+    return native.Planes(constants.offset, constants.factor, constants.bad | unusable[:, None], thresholds)
+
+
+def coding_of(detector: Detector, parameters: Parameters, *, in_word: bool = False) -> native.Coding:
+    """How pixels of this detector are read: fixed gain ignores what they say. in_word: codes are in the word itself."""
+    known = CODINGS[detector.name]
+    if in_word:
+        known = replace(known, staging=native.CODE_IN_WORD, word_bits=known.value_bits)
+    return known if parameters.fixed_gain is None else replace(known, staging=native.FIXED_STAGE)
+
+
+def correct(
+    engine: Engine,
+    detector: Detector,
+    raw: npt.NDArray[np.uint16],
+    gain: npt.NDArray[Any] | None,
+    cells: npt.NDArray[np.integer],
+    constants: ModuleConstants,
+    parameters: Parameters,
+    *,
+    energy: npt.NDArray[np.float32],
+    stage: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint32],
+    planes: native.Planes | None = None,
+    counts: native.Counts | None = None,
+    how: native.Run | None = None,
+) -> None:
+    """Correct frames in place of `energy` (keV), `stage` and `mask`; see the detector's own module for the formula.
+
+    raw, gain: (frames, slow, fast); planes: `fold` of the constants, when the caller has it already; counts: added to;
+    how: block sizes and the like, by default the engine's threads and instruction set.
+    Raises ConstantsMissing for a memory cell without constants.
+    """
+    if engine.name == "numpy":
+        if detector is JUNGFRAU:
+            jungfrau.correct(
+                raw, gain, cells, constants, energy=energy, stage=stage, mask=mask, fixed_gain=parameters.fixed_gain
+            )
+        else:
+            assert gain is not None  # noqa: S101 - an AGIPD frame is a pair
+            agipd.correct(raw, gain, cells, constants, parameters, energy=energy, stage=stage, mask=mask)
+        if counts:
+            _count(stage, mask, counts)
+        return
+    numbers = np.asarray(cells).astype(np.int64)
+    if detector is JUNGFRAU:
+        numbers[numbers == jungfrau.EMPTY_CELL] = -1
+    constants.require_cells(numbers)
+    coding = coding_of(detector, parameters, in_word=detector is JUNGFRAU and gain is None)
+    native.correct(
+        raw,
+        gain if coding.staging in (native.CODE_IN_BYTE, native.THRESHOLDS) else None,
+        numbers,
+        planes or fold(constants, coding),
+        coding,
+        energy=energy,
+        mask=mask,
+        stage=stage,
+        counts=counts,
+        fixed_stage=parameters.fixed_gain or 0,
+        common_mode=_common_mode(parameters) if parameters.common_mode and detector.name == "AGIPD" else None,
+        force=(_or_nan(parameters.force_medium_below), _or_nan(parameters.force_high_below)),
+        how=how or native.Run(threads=engine.threads, instructions=engine.instructions),
+    )
+
+
+def _common_mode(parameters: Parameters) -> native.CommonMode:
+    rows, columns = agipd.ASIC
+    return native.CommonMode(
+        rows, columns, parameters.cm_iterations, agipd.least_dark(parameters), parameters.cm_dark_range
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _count(stage: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint32], counts: native.Counts) -> None:
+    by_stage = np.bincount(stage.reshape(-1), minlength=256)
+    counts.stages += [by_stage[0], by_stage[1], by_stage[2], by_stage[jungfrau.NO_STAGE]]
+    bad = mask[mask != 0]
+    for bit in range(32):
+        counts.reasons[bit] += np.count_nonzero(bad & np.uint32(1 << bit))

@@ -1,0 +1,84 @@
+/* What one call of the native correction is given, and what one kernel is given of it.
+ *
+ * Both structures are mirrored in __init__.py; every field has its natural alignment. */
+#ifndef XDC_CORRECTION_H
+#define XDC_CORRECTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where the gain stage of a pixel comes from. */
+enum staging {
+    FIXED_STAGE = 0,   /* all pixels are in `fixed_stage` */
+    CODE_IN_BYTE = 1,  /* a byte per pixel beside the value (JUNGFRAU) */
+    CODE_IN_WORD = 2,  /* high bits of the word itself (JUNGFRAU of PSI, LPD) */
+    THRESHOLDS = 3,    /* a second analog value against two thresholds (AGIPD) */
+};
+
+struct correction {
+    /* Pixels: frame f has `pixels` words at raw + f * raw_stride; its codes or analog gain values lie at
+     * gain + f * gain_stride (in their own units). */
+    int64_t frames, pixels, raw_stride, gain_stride;
+    const uint16_t *raw;
+    const void *gain;
+    /* Planes of constants: stage s of cell c at base + c * cell stride + s * pixels. `bad` has all that is known
+     * before the data; thresholds are sorted and never NaN. Strides in elements. */
+    const float *offset, *factor, *thresholds;
+    const uint32_t *bad;
+    int64_t offset_stride, factor_stride, thresholds_stride, bad_stride;
+    /* Results, frame by frame; mask and stage may be NULL. */
+    float *energy;
+    uint32_t *mask;
+    uint8_t *stage;
+    /* Work: frames in the order of `order`, group g is order[start[g]] .. order[start[g + 1] - 1], all of one
+     * memory cell, cell[g]; a negative cell is an empty frame. */
+    int64_t groups;
+    const int64_t *order, *start, *cell;
+    /* Pixels by stage (0, 1, 2, none) and by bit of the mask, added up; may be NULL. */
+    int64_t *stages, *reasons;
+    /* How to read a pixel. */
+    int32_t staging, fixed_stage;
+    uint32_t value_bits;       /* largest value, all ones */
+    uint32_t word_bits;        /* bits of a word that are its value, unless codes are in bytes */
+    uint32_t code_shift;       /* CODE_IN_WORD: where the code begins; two bits */
+    uint32_t code1, code2;     /* codes of stages 1 and 2; 0 is stage 0, any other value is wrong */
+    uint32_t counts_down;      /* stages 1 and 2 end at 0, stage 2 has an error word of all ones, and so on */
+    uint32_t asic_rows, asic_columns, row; /* common mode per ASIC when asic_rows > 0; row: pixels of one row */
+    uint32_t cm_rounds, cm_least;          /* rounds at most; least number of dark pixels */
+    float cm_range;
+    float force_medium, force_high; /* a stage is lowered when its value by the lower stage's offset is below; NaN: never */
+    /* How to go about it. */
+    int64_t block; /* pixels of a frame that one step takes */
+    int32_t threads, instructions, streaming;
+};
+
+/* A block of one frame. All pointers are at its first pixel; `plane` is the distance between stages. */
+struct piece {
+    const struct correction *how;
+    size_t n, plane;
+    const uint16_t *raw;
+    const void *gain;
+    const float *offset, *factor, *thresholds;
+    const uint32_t *bad;
+    float *energy;
+    uint32_t *mask;
+    uint8_t *stage;
+};
+
+/* Bits of badpixels.BadPixels that the data itself sets. */
+#define NO_DARK_DATA (1u << 3)
+#define VALUE_IS_NAN (1u << 11)
+#define VALUE_OUT_OF_RANGE (1u << 12)
+#define WRONG_GAIN_VALUE (1u << 21)
+#define NO_STAGE 255
+
+/* The kernels of one instruction set. */
+struct kernels {
+    void (*coded)(const struct piece *);      /* FIXED_STAGE, CODE_IN_BYTE, CODE_IN_WORD */
+    void (*thresholds)(const struct piece *); /* THRESHOLDS; FIXED_STAGE with common mode */
+    size_t step; /* pixels that the two above take at a time; n is a multiple of it */
+};
+
+extern const struct kernels kernels_generic, kernels_avx2, kernels_avx512;
+
+#endif
