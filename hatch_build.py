@@ -7,6 +7,7 @@ Instruction sets are separate objects, chosen at run time: nothing is built for 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -62,13 +63,19 @@ def compile_library(sources: Path, library: Path, *, flags: str = "") -> None:
     sets = _SETS if platform.machine() in ("x86_64", "AMD64") else {"generic": ""}
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
         objects = [Path(folder, "driver.o")]
-        _run([*base, "-c", sources / "driver.c", "-o", objects[0]])
+        _run([*base, f'-DSOURCES="{digest(sources)}"', "-c", sources / "driver.c", "-o", objects[0]])
         for name, more in sets.items():
             objects.append(Path(folder, f"{name}.o"))
             _run([*base, *shlex.split(more), f"-DSET={name}", "-c", sources / "kernels.c", "-o", objects[-1]])
         built = Path(folder, library.name)
         _run([*base, "-shared", "-pthread", *objects, "-o", built])
         built.replace(library)
+
+
+def digest(sources: Path) -> str:
+    """What the library is made of; `calibration.native` compares it with the sources that lie beside it."""
+    files = sorted(file for file in sources.iterdir() if file.suffix in (".c", ".h"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _run(command: list[Any]) -> None:

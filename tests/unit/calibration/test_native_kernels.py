@@ -15,6 +15,7 @@ from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU, Detector
 from xdc_testbed.calibration.failures import ConstantsMissing
 
+assert native.why_not() is None, f"scripts/setup dev builds the native kernels: {native.why_not()}"
 SETS = range(native.instructions() + 1)
 ODD = np.array([np.nan, -np.nan, np.inf, -np.inf, 0, -0.0, 1e-40, 3e38, 1e-3], np.float32)
 

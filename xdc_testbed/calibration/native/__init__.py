@@ -10,6 +10,7 @@ nodes and in an OpenWhisk runtime. C sources lie beside this module; hatch_build
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -268,7 +269,16 @@ def _at(values: npt.NDArray[Any] | None) -> int | None:
 @cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(os.fspath(Path(__file__).with_name(LIBRARY)))
+    library.xdc_sources.restype = ctypes.c_char_p
+    if library.xdc_sources().decode() != _digest():
+        raise OSError(f"{LIBRARY} was built of other sources, install the package again")
     library.xdc_correct.argtypes = (ctypes.c_void_p,)
     library.xdc_correct.restype = None
     library.xdc_instructions.restype = ctypes.c_int
     return library
+
+
+def _digest() -> str:
+    """As hatch_build.digest: structures of other sources would not fit."""
+    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".c", ".h"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:16]

@@ -17,6 +17,9 @@
 
 PUBLIC int xdc_instructions(void); /* newest set that this processor has: 0 generic, 1 AVX2, 2 AVX-512 */
 PUBLIC void xdc_correct(const struct correction *how);
+PUBLIC const char *xdc_sources(void); /* digest of the sources */
+
+const char *xdc_sources(void) { return SOURCES; }
 
 int xdc_instructions(void)
 {
