@@ -7,19 +7,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Xdc
 
-MANIFEST = """
+CLIENT = """
 import json, sys, time, tomllib
 from pathlib import Path
 from xdc_testbed.clients.tokens import TokenSource
 from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.events.feed import Feed
-from xdc_testbed.events.kafka import RUN_EVENTS, Connection
-from xdc_testbed.events.model import StorageEvent
+from xdc_testbed.events.kafka import RESULTS, RUN_EVENTS, Connection
+from xdc_testbed.events.model import Result, StorageEvent
 
 here = Path("/etc/xdc-testbed")
 ca, secret = here / "ca.pem", (here / "credentials/demo.secret").read_text().strip()
@@ -27,16 +28,38 @@ known = tomllib.loads((here / "kafka-client.toml").read_text())
 password = Path(known["password_file"]).read_text().strip()
 broker = Connection(bootstrap=known["bootstrap"], user=known["username"], password=password, ca_file=known["ca_file"])
 tokens = TokenSource("https://desy-stream.xdc.test:8444", "demo", secret, ca, "storage.read:/data storage.modify:/data")
-with WebDav("https://desy-storage.xdc.test:2880", ca_file=ca, token=tokens.token) as storage:
-    run = min(entry.path.rstrip("/") for entry in storage.list("/data/raw") if entry.is_directory)
-    raw = [entry.path for entry in storage.list(run) if entry.path.endswith(".h5")]
-    storage.put(f"{run}/manifest.json", json.dumps({"files": raw}).encode())
-until, found = time.monotonic() + 60, []
-while not found and time.monotonic() < until:
-    with Feed(broker, RUN_EVENTS) as feed:
-        events = [StorageEvent.model_validate_json(entry.value) for entry in feed.until_now()]
-    found = [event.data.run.model_dump() for event in events if event.subject == run]
-print(json.dumps({"files": len(raw), "events": found}))
+storage = WebDav("https://desy-storage.xdc.test:2880", ca_file=ca, token=tokens.token)
+
+def told(topic, model):
+    with Feed(broker, topic) as feed:
+        return [model.model_validate_json(entry.value) for entry in feed.until_now()]
+
+def until(seconds, look):
+    end = time.monotonic() + seconds
+    while not (found := look()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
+"""
+"""What a program on the client node starts with: storage, and what the broker was told."""
+
+MANIFEST = """
+run = min(entry.path.rstrip("/") for entry in storage.list("/data/raw") if entry.is_directory)
+raw = [entry.path for entry in storage.list(run) if entry.path.endswith(".h5")]
+storage.put(f"{run}/manifest.json", json.dumps({"files": raw}).encode())
+events = until(60, lambda: [each for each in told(RUN_EVENTS, StorageEvent) if each.subject == run])
+print(json.dumps({"files": len(raw), "events": [event.data.run.model_dump() for event in events]}))
+"""
+
+WRITE = """
+storage.put(sys.argv[1], b"x")
+"""
+
+RESULTS_OF = """
+paths = sys.argv[1:]
+def found():
+    return [each for each in told(RESULTS, Result) if each.subject in paths]
+until(60, lambda: {each.subject for each in found()} >= set(paths))
+print(json.dumps(sorted(each.subject for each in found())))
 """
 
 
@@ -70,11 +93,27 @@ def test_every_raw_file_is_corrected_and_copied_or_fails_with_a_name(testbed: Xd
 
 def test_the_runs_of_the_demonstration_are_complete_when_their_manifest_is_there(testbed: Xdc) -> None:
     """Uploaded to the storage, told by its events, read by the router from the storage."""
-    python = "/opt/xdc-testbed/venv/bin/python"
-    said = testbed.on("desy-client", python, "-c", MANIFEST).json
+    said = _on_client(testbed, MANIFEST)
     (event,) = said["events"]
     assert (event["by"], event["revision"], event["files"]) == ("manifest", 1, said["files"])
     assert event["modules"]
+
+
+def test_a_file_that_no_source_has_told_is_found_and_acted_on_once(healed: Xdc) -> None:
+    unseen, seen = "/data/bench/unseen", "/data/bench/seen"
+    healed("fault", "stop", "desy-storage", "event-source", "event-source-sse")
+    _on_client(healed, WRITE, unseen)
+    healed.on("desy-storage", "systemctl", "reload", "event-reconcile")
+    assert _on_client(healed, RESULTS_OF, unseen) == [unseen]
+    healed("fault", "clear")
+    _on_client(healed, WRITE, seen)
+    assert _on_client(healed, RESULTS_OF, seen, unseen) == [seen, unseen]
+
+
+def _on_client(testbed: Xdc, program: str, *arguments: str) -> Any:
+    """Run a program on the client node; what it prints, parsed."""
+    said = testbed.on("desy-client", "/opt/xdc-testbed/venv/bin/python", "-c", CLIENT + program, *arguments)
+    return json.loads(said.out) if said.out.strip() else None
 
 
 def test_interoperability_suite_has_no_bad_result(testbed: Xdc, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The second way to run Terraform: python-terraform 0.10.1, behind the same interface as the kit's own.
 
-Of the package only `cmd` is used: its `apply` and `destroy` fail with every Terraform since 1.0 (decision 012). It keeps what a command says until its end, so that events come late, and it holds a pipe, so
-that a Terraform whose caller is killed is ended, too.
+Of the package only `cmd` is used: its `apply` and `destroy` fail with every Terraform since 1.0 (decision 012). It
+keeps what a command says until its end, so that events come late, and it holds a pipe, so that a Terraform whose caller
+is killed is ended, too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write small files to storages and time what follows: closed, routed, action started, ended.
 
-    python -m xdc_testbed.events.probe [--count N] [--burst] [--leave] [--out FILE] < question.json
+    python -m xdc_testbed.events.probe [--count N] [--burst] [--out FILE] < question.json
 
 The question says where and as whom; it comes on standard input because it holds secrets:
 
@@ -13,9 +13,6 @@ The question says where and as whom; it comes on standard input because it holds
 Files are written one after the other, each waiting for its result, or with --burst all at once. Standard
 output gets one JSON line per file (--out puts them in a file instead) and a summary as the last line. Exit
 status 1: a file has no result in time, a failed one, or more than one.
-
-With --leave files are only written. `"earlier": [{"endpoint": ..., "path": ...}]` in the question of a later probe
-names them: their results are awaited, too, counted with those of its own, and unless it has none, they are removed.
 """
 
 from __future__ import annotations
@@ -49,19 +46,8 @@ log = logging.getLogger(__name__)
 
 _WRITERS = 8  # files written at once in a burst
 _SETTLE = 1.0  # seconds for which a second result of a file is waited for
-_AGAIN = 0.3  # seconds after which the results of an earlier probe are looked for again
-_EARLIER = 3600.0  # seconds for which the results of an earlier probe are looked for
 
 File = tuple[str, str]  # endpoint id, path
-
-
-class Earlier(BaseModel):
-    """A file that an earlier probe has left."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    endpoint: str
-    path: str
 
 
 class Question(BaseModel):
@@ -74,7 +60,6 @@ class Question(BaseModel):
     password: SecretStr
     storages: dict[str, str]
     folder: str = "/data/bench"
-    earlier: tuple[Earlier, ...] = ()
     issuer: str
     client_id: str
     client_secret: SecretStr
@@ -134,8 +119,8 @@ class Probe:
             endpoint: self._stack.enter_context(WebDav(url, ca_file=question.ca_file, token=tokens.token))
             for endpoint, url in question.storages.items()
         }
-        self._connection = question.kafka.as_user(question.user, password=question.password)
-        self._feed = self._stack.enter_context(Feed(self._connection, RESULTS))
+        connection = question.kafka.as_user(question.user, password=question.password)
+        self._feed = self._stack.enter_context(Feed(connection, RESULTS))
         self._feed.from_now()
         return self
 
@@ -153,15 +138,10 @@ class Probe:
             self._write(file)
             self._wait(lambda file=file: bool(self.results[file]))  # type: ignore[misc]
 
-    def write(self, files: list[File]) -> list[File]:
-        """Write all files at once."""
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            list(pool.map(self._write, files))
-        return files
-
     def burst(self, files: list[File]) -> None:
         """Write all files at once, then wait for the results of all."""
-        self.write(files)
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            list(pool.map(self._write, files))
         self._wait(lambda: all(self.results[file] for file in files))
 
     def settle(self) -> None:
@@ -169,25 +149,6 @@ class Probe:
         until = time.monotonic() + _SETTLE
         while time.monotonic() < until:
             self._take(until - time.monotonic())
-
-    def look_back(self, files: list[File]) -> None:
-        """Wait for the results of files that an earlier probe has left, and take in all of them."""
-        until = time.monotonic() + self._deadline
-        while files:
-            found = self._past(files)
-            if len(found) == len(files) or time.monotonic() > until:
-                self.results.update(found)
-                return
-            time.sleep(_AGAIN)
-
-    def _past(self, files: list[File]) -> dict[File, list[Result]]:
-        found: defaultdict[File, list[Result]] = defaultdict(list)
-        with Feed(self._connection, RESULTS) as feed:
-            for entry in feed.until_now(time.time() - _EARLIER):
-                result = Result.model_validate_json(entry.value)
-                if (file := (result.endpoint, result.subject)) in files:
-                    found[file].append(result)
-        return found
 
     def clean(self, files: list[File]) -> None:
         """Remove the files again."""
@@ -267,24 +228,14 @@ def run(question: Question, *, count: int, burst: bool, deadline: float, out: Te
     """Probe and report."""
     with Probe(question, deadline=deadline) as probe:
         files = probe.files(count)
-        earlier = [(each.endpoint, each.path) for each in question.earlier]
         try:
             (probe.burst if burst else probe.one_by_one)(files)
             probe.settle()
-            probe.look_back(earlier)
         finally:
-            probe.clean(files + earlier if files else [])
-        files += earlier
+            probe.clean(files)
         for record in lines(files, probe.results):
             out.write(json.dumps(record) + "\n")
         return summary(files, probe.results)
-
-
-def leave(question: Question, *, count: int, out: TextIO) -> None:
-    """Write files for a later probe, and say which."""
-    with Probe(question, deadline=0) as probe:
-        for endpoint, path in probe.write(probe.files(count)):
-            out.write(json.dumps({"endpoint": endpoint, "path": path}) + "\n")
 
 
 def main() -> int:
@@ -292,7 +243,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="event-probe", description="Time the way from a closed file to its action")
     parser.add_argument("--count", type=int, default=1, help="files for each storage")
     parser.add_argument("--burst", action="store_true", help="write all files at once")
-    parser.add_argument("--leave", action="store_true", help="only write files, for a later probe")
     parser.add_argument(
         "--deadline", type=float, default=20, help="seconds to wait for a result, or for all of a burst"
     )
@@ -303,9 +253,6 @@ def main() -> int:
         question = Question.model_validate_json(sys.stdin.buffer.read())
         with ExitStack() as stack:
             out = stack.enter_context(arguments.out.open("w")) if arguments.out else sys.stdout
-            if arguments.leave:
-                leave(question, count=arguments.count, out=out)
-                return 0
             seen = run(question, count=arguments.count, burst=arguments.burst, deadline=arguments.deadline, out=out)
     except ValidationError as error:
         first = error.errors()[0]
