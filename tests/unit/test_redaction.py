@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -60,6 +61,14 @@ def test_no_part_of_a_credential_is_left_wherever_a_text_is_cut(before: str, aft
 def test_a_megabyte_of_anything_is_searched_in_one_go(unit: str) -> None:
     """Squared, any of these would take hours."""
     assert redaction.text(unit * (1_000_000 // len(unit)))
+
+
+@given(
+    st.lists(st.binary(min_size=8, max_size=40).map(lambda raw: base64.b64encode(raw).decode()), max_size=5), st.text()
+)
+def test_no_known_secret_is_left_however_they_stand_together(words: list[str], noise: str) -> None:
+    kept = redaction.text(noise + noise.join(words) + "".join(words), words)
+    assert [word for word in words if word in kept] == []
 
 
 def test_a_known_secret_is_taken_out_whatever_it_looks_like() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from xdc_testbed import redaction
 from xdc_testbed.errors import XdcError
 from xdc_testbed.progress import Event, Reporter
 from xdc_testbed.testbed import ssh
@@ -36,7 +37,7 @@ def bundle(testbed: Testbed) -> Path:
         tarfile.open(fileobj=file, mode="w:gz") as archive,
     ):
         for name, text in _parts(testbed):
-            _add(archive, name, redact(text, words))
+            _add(archive, name, redaction.text(text, words))
     return target
 
 
@@ -54,13 +55,6 @@ def bundle_on_failure(testbed: Testbed, report: Reporter) -> Iterator[None]:
         raise
 
 
-def redact(text: str, words: list[str]) -> str:
-    """Replace every secret of the testbed by ***."""
-    for word in words:
-        text = text.replace(word, "***")
-    return text
-
-
 def _secrets(testbed: Testbed) -> list[str]:
     path = Path(testbed.folder.secrets_file)
     found: list[str] = []
@@ -74,7 +68,7 @@ def _secrets(testbed: Testbed) -> list[str]:
 
     if path.is_file():
         walk(yaml.safe_load(path.read_text()))
-    return sorted({word for word in found if len(word) >= 8}, key=len, reverse=True)
+    return sorted({word for word in found if len(word) >= 8})
 
 
 def _parts(testbed: Testbed) -> Iterator[tuple[str, str]]:
