@@ -111,20 +111,23 @@ class ActivationRecord:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> ActivationRecord:
-        """From the API's JSON."""
-        return cls(
-            id=record["activationId"],
-            name=record["name"],
-            status=record["response"]["status"],
-            result=record["response"].get("result"),
-            start=record["start"],
-            end=record.get("end"),
-            duration=record.get("duration"),
-            logs=tuple(record["logs"]),
-            annotations={entry["key"]: entry["value"] for entry in record["annotations"]},
-            version=record["version"],
-            cause=record.get("cause"),
-        )
+        """From the API's JSON. Raises OpenWhiskError when it is something else."""
+        try:
+            return cls(
+                id=record["activationId"],
+                name=record["name"],
+                status=record["response"]["status"],
+                result=record["response"].get("result"),
+                start=record["start"],
+                end=record.get("end"),
+                duration=record.get("duration"),
+                logs=tuple(record["logs"]),
+                annotations={entry["key"]: entry["value"] for entry in record["annotations"]},
+                version=record["version"],
+                cause=record.get("cause"),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise OpenWhiskError(f"OpenWhisk: no activation record: {type(error).__name__} {error}") from None
 
 
 class Call(NamedTuple):

@@ -29,6 +29,7 @@ from xdc_testbed.events.targets import Failed, Outcome, Succeeded, Target, Throt
 
 log = logging.getLogger(__name__)
 
+_LATEST = 32_503_680_000  # the year 3000
 _LARGEST_RESULT = 64 * 1024  # bytes as JSON
 
 
@@ -194,7 +195,11 @@ class Dispatcher:
     async def _invoke(self, item: WorkItem, gate: Gate) -> Outcome:
         """One invocation, and what it means for those who wait at the gates."""
         event = item.event.model_dump(mode="json", exclude_none=True)
-        outcome = await self._target.invoke(item.action, {**item.parameters, "event": event, "work_id": item.id})
+        try:
+            outcome = await self._target.invoke(item.action, {**item.parameters, "event": event, "work_id": item.id})
+        except Exception as error:  # one item must not stop the others, nor be read again for ever
+            log.exception("%s of %s", item.action, item.event.subject)
+            outcome = Failed(f"defect of the dispatcher: {type(error).__name__}: {error}", retry=True)
         match outcome:
             case Throttled():
                 self._counters.add("throttled")
@@ -266,7 +271,9 @@ def _result(item: WorkItem, outcome: Succeeded | Failed, attempts: int, invoked:
 def _started(outcome: Succeeded | Failed) -> float | None:
     """When the action's code began: what it says itself, else what the platform says."""
     said = outcome.result.get("started_at")
-    return float(said) if isinstance(said, int | float) else outcome.started
+    if isinstance(said, int | float) and 0 < said < _LATEST:  # it is the action's word: anything
+        return float(said)
+    return outcome.started
 
 
 def _bounded(result: dict[str, Any]) -> dict[str, Any]:

@@ -215,5 +215,13 @@ def test_fire_without_active_rule_gives_no_id() -> None:
     assert client(lambda _: httpx2.Response(204)).fire("t") is None
 
 
+@pytest.mark.parametrize("change", [{"activationId": None}, {"response": None}, {"response": []}, {"logs": None}])
+def test_answer_that_is_no_record_is_an_error_of_its_own(change: dict[str, Any]) -> None:
+    whole = {"activationId": "0" * 32, "name": "a", "response": {"status": "success"}, "start": 1, "logs": []}
+    record = {key: value for key, value in (whole | change).items() if value is not None}
+    with pytest.raises(OpenWhiskError, match="no activation record"):
+        ActivationRecord.of(record)
+
+
 def test_text_answer_is_taken_as_it_is() -> None:
     client(lambda _: httpx2.Response(200, text="OK")).set_rule("r", active=True)

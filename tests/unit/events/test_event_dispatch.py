@@ -359,6 +359,26 @@ def test_no_more_is_run_than_there_are_places_while_results_cannot_be_kept() -> 
     assert len(ended) == 20
 
 
+@pytest.mark.parametrize("said", [10**400, -1, float("nan"), float("inf"), "soon", None, [1]])
+def test_a_start_that_cannot_be_is_taken_from_the_platform(said: object) -> None:
+    book = Book()
+    play(Platform({"/data/a": [Succeeded({"started_at": said}, started=7.0)]}), book, accepting(item("/data/a")))
+    assert book.results[0].times.action_started == 7.0
+    assert Result.model_validate_json(book.results[0].to_json()).status == "ok"
+
+
+def test_a_defect_buries_its_item_and_stops_no_other() -> None:
+    class Defective(Platform):
+        async def invoke(self, action: str, parameters: dict[str, Any]) -> Outcome:
+            await super().invoke(action, parameters)
+            raise ZeroDivisionError("oops")
+
+    platform, book = Defective(), Book()
+    ended, _ = play(platform, book, accepting(item("/data/a"), item("/data/b")))
+    assert [letter.reason for letter in book.letters] == ["defect of the dispatcher: ZeroDivisionError: oops"] * 2
+    assert (len(ended), len(platform.calls)) == (2, 6)
+
+
 def test_of_a_large_answer_the_small_parts_are_kept_and_the_rest_is_named_by_size_and_checksum() -> None:
     answer = {"status": "done", "trains": list(range(50_000)), "output": {"path": "/data/a"}}
     book = Book()

@@ -7,6 +7,7 @@ nested too deeply; every other failure may go better later.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -88,25 +89,35 @@ class OpenWhiskTarget:
 
 def outcome(record: ActivationRecord) -> Outcome:
     """What an activation record means."""
-    result = record.result if isinstance(record.result, dict) else {"value": record.result}
     started = record.start / 1000 if record.start else None
+    result = record.result if isinstance(record.result, dict) else {"value": record.result}
     if _is_deeper(result, _DEEPEST):
         reason = f"the action's answer is nested more than {_DEEPEST} levels deep"
         return Failed(reason, retry=False, activation_id=record.id, started=started)
+    result = _in_unicode(result)
     if record.success:
         return Succeeded(result, activation_id=record.id, started=started)
-    reason, retry = _fault(record)
+    reason, retry = _fault(record.status, result.get("error"))
     return Failed(reason, retry=retry, result=result, activation_id=record.id, started=started)
 
 
-def _fault(record: ActivationRecord) -> tuple[str, bool]:
+def _fault(status: str, error: Any) -> tuple[str, bool]:
     """Reason and whether to retry: what an application error says about itself, else OpenWhisk's words."""
-    error = record.error
-    if record.status == _APPLICATION_ERROR and isinstance(error, dict):
+    if status == _APPLICATION_ERROR and isinstance(error, dict):
         return short_reason(str(error.get("reason", error))), bool(error.get("retry", True))
     if isinstance(error, str) and error.startswith(_TOO_LARGE):  # the start of the answer follows, up to 1 MiB of it
         return f"{error.partition(' bytes.')[0]} bytes; a large result belongs into a file on a storage", False
-    return short_reason(f"{record.status}: {error}"), True
+    return short_reason(f"{status}: {error}"), True
+
+
+def _in_unicode(result: dict[str, Any]) -> dict[str, Any]:
+    """The answer with `?` for halves of characters, which JSON can hold as `\\ud800` and nothing else can."""
+    text = json.dumps(result, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(text.encode(errors="replace"))  # type: ignore[no-any-return]
+    return result
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -58,6 +58,15 @@ def test_a_reason_is_without_credentials_and_bounded() -> None:
     assert "eyJ" not in found.reason
 
 
+@pytest.mark.parametrize("status", ["success", "application error"])
+def test_half_a_character_in_an_answer_can_be_written_down(status: str) -> None:
+    found = outcome(record(status, {"error": {"reason": "a\ud800b"}, "\udfff": ["\ud83d\ude00", 1.5, None]}))
+    assert isinstance(found, Succeeded | Failed)
+    assert found.result == {"error": {"reason": "a?b"}, "?": ["??", 1.5, None]}
+    if isinstance(found, Failed):
+        assert found.reason == "a?b"
+
+
 def test_an_answer_nested_too_deeply_is_a_final_failure() -> None:
     nested: Any = {}
     for _ in range(500):
