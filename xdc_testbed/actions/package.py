@@ -26,10 +26,11 @@ _MODE = 0o100644 << 16
 
 @dataclass(frozen=True)
 class Archive:
-    """code: the zip; modules: names of what is in it, sorted."""
+    """code: the zip; modules: names of what is in it, sorted; native: whether the compiled kernels go along."""
 
     code: bytes
     modules: tuple[str, ...]
+    native: bool
 
     @property
     def sha256(self) -> str:
@@ -57,7 +58,8 @@ def build() -> Archive:
             info.external_attr = _MODE
             info.create_system = 3  # Unix, whatever builds it
             archive.writestr(info, entries[name])
-    return Archive(buffer.getvalue(), tuple(sorted(modules)))
+    native = any(name.endswith(".so") for name in entries)
+    return Archive(buffer.getvalue(), tuple(sorted(modules)), native)
 
 
 def _kernels() -> dict[str, bytes]:

@@ -20,13 +20,21 @@ def build(
     out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("xdc-actions.zip"),
     output: Output = "text",
 ) -> None:
-    """Write the archive that every OpenWhisk gets; the same sources give the same bytes. Prints size and SHA-256."""
+    """Write the archive that every OpenWhisk gets. Prints size and SHA-256.
+
+    The same sources give the same bytes; of the native kernels, where they are built, the compiler is one more source.
+    """
     archive = package.build()
     try:
         archive.write(out)
     except OSError as error:
         raise WrongUsage(f"{out}: {error.strerror}", remedy="give a file in a folder that you may write to") from None
-    facts = {"path": str(out), "size": len(archive.code), "sha256": archive.sha256}
+    facts = {
+        "path": str(out),
+        "size": len(archive.code),
+        "sha256": archive.sha256,
+        "kernels": "native" if archive.native else "numpy",
+    }
     print(json.dumps(facts) if output == "json" else "\n".join(f"  {key:<7} {value}" for key, value in facts.items()))
 
 

@@ -69,3 +69,14 @@ def storage_error(what: str, status: int, body: str) -> StorageError:
             return AlreadyExists(message, status=status, body=body)
         case _:
             return StorageError(message, status=status, body=body)
+
+
+def unreachable(method: str, url: str, error: Exception) -> Unreachable:
+    """The error for a request that got no answer."""
+    reason = str(error) or type(error).__name__
+    return Unreachable(f"{method} {without_query(url)}: {reason}", remedy="is it up, and is its name known here?")
+
+
+def without_query(url: str) -> str:
+    """A URL for a message: redirecting storages carry capabilities in the query."""
+    return url.partition("?")[0]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +21,11 @@ import httpx2
 
 from xdc_testbed.clients import digests, multistatus, thirdparty
 from xdc_testbed.clients.digests import Adler32, Content
-from xdc_testbed.clients.errors import NotFound, StorageError, Unreachable, storage_error
+from xdc_testbed.clients.errors import NotFound, StorageError, storage_error, unreachable, without_query
 from xdc_testbed.clients.multistatus import Entry
+from xdc_testbed.clients.running_copy import RunningCopy
 from xdc_testbed.clients.thirdparty import TransferResult
 from xdc_testbed.clients.tls import tls_context
-from xdc_testbed.errors import DeadlineExceeded
 
 Listing = list[Entry]
 Source = bytes | str | Path  # bytes to write, or the file that holds them
@@ -209,7 +208,7 @@ class WebDav:
     ) -> RunningCopy:
         """Begin what `copy_pull` does, to be followed by the caller. Raises the same."""
         headers = thirdparty.pull_headers(source_url, source_token=source_token, overwrite=overwrite)
-        return RunningCopy(self, path, headers, timeout)
+        return self._copy(path, headers, timeout)
 
     def copy_push(
         self,
@@ -222,7 +221,7 @@ class WebDav:
     ) -> TransferResult:
         """Third-party copy: this storage reads path and writes destination_url; else like `copy_pull`."""
         headers = thirdparty.push_headers(destination_url, destination_token=destination_token, overwrite=overwrite)
-        return RunningCopy(self, path, headers, timeout).finish()
+        return self._copy(path, headers, timeout).finish()
 
     def macaroon(self, path: str, activities: list[str], validity: str = "PT10M") -> str:
         """A macaroon for path. activities: DOWNLOAD, UPLOAD, LIST, ...; validity: ISO 8601 duration."""
@@ -258,6 +257,9 @@ class WebDav:
         with self._send(method, path, headers=headers) as answer:
             self._check(answer)
             self._drain(answer)
+
+    def _copy(self, path: str, headers: Mapping[str, str], timeout: float) -> RunningCopy:
+        return RunningCopy(self.url(path), self._send("COPY", path, headers=headers, timeout=timeout), timeout)
 
     @contextmanager
     def _send(
@@ -305,11 +307,11 @@ class WebDav:
                 return self._http.send(request, stream=True)
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as error:
                 if attempts == 0:
-                    raise _unreachable(method, url, error) from error
+                    raise unreachable(method, url, error) from error
             except httpx2.HTTPError as error:
                 if method == "COPY" and isinstance(error, httpx2.ReadTimeout):
                     raise
-                raise _unreachable(method, url, error) from error
+                raise unreachable(method, url, error) from error
 
     def _headers(self, url: str) -> dict[str, str]:
         """The credential of a request: a token never goes to another host than the one it is meant for."""
@@ -321,7 +323,7 @@ class WebDav:
         try:
             yield from answer.iter_raw()
         except httpx2.HTTPError as error:
-            raise _unreachable(answer.request.method, str(answer.request.url), error) from error
+            raise unreachable(answer.request.method, str(answer.request.url), error) from error
 
     def _drain(self, answer: httpx2.Response) -> None:
         """Read what nobody wants, as the connection is kept only then."""
@@ -335,74 +337,5 @@ class WebDav:
             text = answer.read().decode(errors="replace")
         except httpx2.HTTPError:
             text = ""  # the status alone says enough
-        what = f"{answer.request.method} {_shown(str(answer.request.url))}"
+        what = f"{answer.request.method} {without_query(str(answer.request.url))}"
         raise storage_error(what, answer.status_code, text)
-
-
-class RunningCopy:
-    """A third-party copy under way. The storage tells line by line how far it is, and gives up when nobody listens."""
-
-    def __init__(self, storage: WebDav, path: str, headers: Mapping[str, str], timeout: float) -> None:
-        self._url = storage.url(path)
-        self._timeout, self._started = timeout, time.monotonic()
-        self._transcript = thirdparty.Transcript()
-        self._connection = ExitStack()
-        with self._errors():
-            self._answer = self._connection.enter_context(storage._send("COPY", path, headers=headers, timeout=timeout))
-        self._lines = self._answer.iter_lines()
-
-    def poll(self) -> TransferResult | None:
-        """Wait for the next line: how the copy ended, None while it goes on. Raises as `copy_pull`, which ends it."""
-        with self._errors():
-            text = next(self._lines, None)
-            if text is not None:
-                self._transcript.line(text)
-                self._check_time()
-                return None
-            result = self._transcript.result(self._answer.status_code, self._seconds())
-        self._connection.close()
-        return result
-
-    def finish(self) -> TransferResult:
-        """Follow it to its end."""
-        while (result := self.poll()) is None:
-            pass
-        return result
-
-    def cancel(self) -> None:
-        """Listen no longer: the storage ends the copy."""
-        self._connection.close()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            self._connection.close()
-            if isinstance(error, httpx2.ReadTimeout):
-                raise self._late() from error
-            if isinstance(error, httpx2.HTTPError):
-                raise _unreachable("COPY", self._url, error) from error
-            raise
-
-    def _check_time(self) -> None:
-        if self._seconds() > self._timeout:
-            raise self._late()
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self._started
-
-    def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"third-party copy {self._url} did not end within {self._timeout:g} s", remedy="is the other side up?"
-        )
-
-
-def _shown(url: str) -> str:
-    """A URL for a message: without query, where redirecting storages carry capabilities."""
-    return url.partition("?")[0]
-
-
-def _unreachable(method: str, url: str, error: Exception) -> Unreachable:
-    reason = str(error) or type(error).__name__
-    return Unreachable(f"{method} {_shown(url)}: {reason}", remedy="is it up, and is its name known here?")

@@ -158,6 +158,12 @@ def test_an_upload_has_user_size_and_moment() -> None:
     )
 
 
+def test_the_version_is_read_in_either_case_and_must_be_known_in_both() -> None:
+    assert isinstance(parse(upload(without="version", VERSION="1.0")), Written)
+    with pytest.raises(NotARecord, match=r"unknown version '2\.0'"):
+        parse(upload(without="version", VERSION="2.0"))
+
+
 def test_a_copy_between_pools_is_none_of_a_file() -> None:
     assert parse(upload(isP2p=True, billingPath="Unknown")) == Nothing("copy_between_pools")
 
