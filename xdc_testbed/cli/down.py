@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from xdc_testbed.cli.options import Name, Output, StateDir, testbed
+from xdc_testbed.cli.options import File, Name, Output, StateDir, testbed
 from xdc_testbed.cli.view import reporting
 from xdc_testbed.errors import WrongUsage
+from xdc_testbed.testbed.description import DEFAULT_FILE, load
 
 app = typer.Typer()
 
@@ -21,12 +22,18 @@ def down(
     testbed_id: Annotated[
         str | None, typer.Option("--id", help="Exact testbed id, when neither name nor state is left.")
     ] = None,
+    file: File = None,
     output: Output = "text",
     state_dir: StateDir = None,
 ) -> None:
-    """Remove the testbed and prove that nothing of it is left."""
+    """Remove the testbed and prove that nothing of it is left.
+
+    The description says where to look when the state is lost: which machines.
+    """
     bed = testbed(name, state_dir)
+    bed.given = load(file).description if file or DEFAULT_FILE.is_file() else None
     ids, resources = bed.removal(testbed_id)
+    kinds = bed.driver().kinds
     if not yes:
         for resource in resources:
             print(f"  remove {resource.kind} {resource.name}")
@@ -45,5 +52,5 @@ def down(
     else:
         print(
             f"testbed '{testbed_id or bed.name}' is gone: {len(removed)} things removed; "
-            f"no container, volume, network, bridge, firewall rule or process of {', '.join(ids) or 'it'} is left"
+            f"no {kinds} of {', '.join(ids) or 'it'} is left"
         )

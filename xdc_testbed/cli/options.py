@@ -21,6 +21,7 @@ File = Annotated[Path | None, typer.Option("--file", "-f", help="Description; ./
 Profile = Annotated[
     str | None, typer.Option("--profile", "-p", help="Profile that the description builds on: demo, minimal.")
 ]
+Driver = Annotated[str | None, typer.Option("--driver", "-d", help="Where the machines come from: podman, hosts.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="text, or json for programs.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xdc_testbed.cli.options import Name, StateDir, testbed
-from xdc_testbed.testbed import ssh as connection
+from xdc_testbed.drivers.login import ssh_arguments
 
 app = typer.Typer()
 
@@ -24,5 +24,5 @@ def ssh(
     if command and command[0] == "--":
         command = command[1:]
     bed = testbed(name, state_dir)
-    words = connection.arguments(bed.node(node), bed.known_hosts, *(command or []), terminal=not command)
+    words = ssh_arguments(bed.node(node), bed.known_hosts, *(command or []), terminal=not command)
     os.execvp(words[0], words)  # noqa: S606 - this process becomes ssh

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from xdc_testbed.cli.options import File, Name, Output, Profile, StateDir
+from xdc_testbed.cli.options import Driver, File, Name, Output, Profile, StateDir
 from xdc_testbed.cli.view import reporting
 from xdc_testbed.testbed import support
 from xdc_testbed.testbed.description import load
@@ -24,6 +24,7 @@ def up(
     file: File = None,
     profile: Profile = None,
     name: Name = None,
+    driver: Driver = None,
     converge: Annotated[
         bool, typer.Option("--converge", help="Run every phase again, also when nothing has changed.")
     ] = False,
@@ -31,7 +32,7 @@ def up(
     state_dir: StateDir = None,
 ) -> None:
     """Create, configure and verify a testbed; resumes after any interruption; a second run changes nothing."""
-    explained = load(file, profile=profile, name=name)
+    explained = load(file, profile=profile, name=name, driver=driver)
     testbed = Testbed(base_dir(state_dir), explained.description.name)
     run_id = time.strftime("%Y%m%dT%H%M%S")
     started = time.monotonic()

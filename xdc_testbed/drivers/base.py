@@ -19,6 +19,7 @@ class Node:
     """A machine that can be reached by SSH; the same for containers, cloud instances and own machines.
 
     address: inside the testbed's network; ssh_*: how the controller reaches it; host_key: `ssh-ed25519 AAAA...`;
+    jump: the node through which it is reached, `user@address:port`, or None for directly;
     published: container port -> port on the controller's loopback;
     installed: the image already holds the roles' install stage.
     """
@@ -35,6 +36,7 @@ class Node:
     host_key: str
     driver: str
     resource_id: str
+    jump: str | None = None
     published: Mapping[str, int] = field(default_factory=dict)
     installed: bool = False
 
@@ -115,6 +117,10 @@ class Driver(Protocol):
     """What makes and removes machines. Every method may be called on a half-made or absent testbed."""
 
     name: str
+    boot_seconds: float
+    """How long its nodes may take until they can be logged in to."""
+    kinds: str
+    """What it makes, for the proof that nothing of it is left: `container, volume or network`."""
 
     def check(self, request: Request) -> list[Finding]:
         """Requirements of this request on this machine; changes nothing."""
@@ -146,4 +152,8 @@ class Driver(Protocol):
 
     def leftovers(self, testbed_id: str) -> list[Resource]:
         """What is still there: [] after `destroy`."""
+        ...
+
+    def testbeds(self) -> dict[str, str]:
+        """Every testbed of which something exists: id -> name (empty when unknown)."""
         ...

@@ -71,17 +71,44 @@ class ContainerOptions(_Strict):
     )
 
 
+class MachineDescription(_Strict):
+    """A machine that somebody already has; the key of the table is the node's name."""
+
+    address: str = Field(description="Name or address by which the controller reaches it.")
+    inside: str | None = Field(
+        default=None, description="Address by which the other nodes reach it; `address` when it is left away."
+    )
+    port: int = Field(default=22, ge=1, le=65535, description="Port of SSH.")
+    user: str | None = Field(default=None, description="Who logs in; `hosts.user` when it is left away.")
+    key_file: str | None = Field(default=None, description="Private key; `hosts.key_file` when it is left away.")
+    host_key: str | None = Field(
+        default=None,
+        description="Host key, `ssh-ed25519 AAAA...`; that of your own known_hosts when it is left away.",
+    )
+
+
+class HostsOptions(_Strict):
+    """Options of the driver `hosts`: machines that stay when the testbed goes."""
+
+    user: str = Field(default="root", description="Who logs in: root, or somebody who may sudo without a password.")
+    key_file: str = Field(default="~/.ssh/id_ed25519", description="Private key that logs in.")
+    machines: dict[str, MachineDescription] = Field(default_factory=dict)
+
+
 class Description(_Strict):
     """A whole testbed."""
 
     name: str = Field(default="demo", description="Name of the testbed; that of the profile when it is not given.")
     profile: str = Field(default="demo", description="What the description builds on.")
-    driver: Literal["podman"] = Field(default="podman", description="What makes the machines.")
+    driver: Literal["podman", "hosts"] = Field(
+        default="podman", description="Where the machines come from: `podman` makes local ones, `hosts` takes yours."
+    )
     domain: str = Field(default="xdc.test", description="Domain of the nodes: a node is `<name>.<domain>`.")
     strategy: Literal["mitogen_linear", "linear"] = Field(
         default="mitogen_linear", description="How Ansible runs tasks; `linear` is slower and needs no mitogen."
     )
     podman: ContainerOptions = ContainerOptions()
+    hosts: HostsOptions = HostsOptions()
     nodes: dict[str, NodeDescription] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(
         default_factory=dict, description="Variables of roles by name; they win over all others."
@@ -253,6 +280,10 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Description
     if location[:1] == ("podman",):
         model = ContainerOptions
+    elif location[:2] == ("hosts", "machines"):
+        model = MachineDescription
+    elif location[:1] == ("hosts",):
+        model = HostsOptions
     elif location[:1] == ("nodes",):
         model = NodeDescription
     return list(model.model_fields)

@@ -234,7 +234,11 @@ def _bake(description: Description, engine: Engine, workspace: Path, tag: str, r
 def install_variables(description: Description) -> dict[str, object]:
     """Variables that the install stage of the roles needs, at bake time and in `up`."""
     files = sorted(path for pattern in description.podman.extra_ca_files for path in glob.glob(pattern))  # noqa: PTH207 - patterns are absolute
-    return {"testbed_extra_ca_files": files, "testbed_kit_requirements": kit.requirements()}
+    return {
+        "testbed_extra_ca_files": files,
+        "testbed_kit_requirements": kit.requirements(),
+        "testbed_node_packages": node_packages(),
+    }
 
 
 def describe(engine: Engine) -> dict[str, object]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xdc_testbed.drivers.base import Node
+from xdc_testbed.drivers.login import proxy_options, ssh_options
 from xdc_testbed.endpoints import storages
 from xdc_testbed.testbed import endpoints
 from xdc_testbed.testbed.description import Description, groups, service_variables
@@ -44,6 +44,7 @@ def render(
             "ansible_user": node.ssh_user,
             "ansible_ssh_private_key_file": node.key_file,
             "ansible_python_interpreter": "/usr/bin/python3",
+            **_way_in(node, known_hosts),
             "site": node.site,
             "testbed_address": node.address,
             "testbed_fqdn": node.fqdn,
@@ -80,26 +81,10 @@ def render(
     return {"all": {"hosts": hosts, "children": children, "vars": common}}
 
 
-def ssh_options(known_hosts: Path) -> str:
-    """Options with which every SSH connection of the kit is made: our keys only, our host keys only."""
-    return shlex.join(
-        [
-            "-o",
-            f"UserKnownHostsFile={known_hosts}",
-            "-o",
-            "GlobalKnownHostsFile=/dev/null",
-            "-o",
-            "StrictHostKeyChecking=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "ConnectTimeout=10",
-            "-o",
-            "LogLevel=ERROR",
-        ]
-    )
+def _way_in(node: Node, known_hosts: Path) -> dict[str, Any]:
+    """Through a jump host, and to root by sudo, where that is needed."""
+    options = {"ansible_ssh_common_args": f"{ssh_options(known_hosts)} {proxy_options(node, known_hosts)}"}
+    return (options if node.jump else {}) | ({"ansible_become": True} if node.ssh_user != "root" else {})
 
 
 def write(folder: Path, inventory: Mapping[str, Any], nodes: Sequence[Node]) -> Path:

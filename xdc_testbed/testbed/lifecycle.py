@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xdc_testbed import content
-from xdc_testbed.drivers.base import Change, Node, NodeRequest, Request, Resource
+from xdc_testbed.drivers.base import Change, Driver, Node, Request, Resource
 from xdc_testbed.drivers.containers import Containers
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import LeftOver, RequirementMissing, VerifyFailed, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, phase
-from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, pki, secrets, ssh
+from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, machines, pki, secrets, ssh
 from xdc_testbed.testbed.description import Description, Explained, groups
 from xdc_testbed.testbed.state import PhaseRecord, State, StateFolder, write_private
-
-READY_DEADLINE = 90.0
-"""Seconds for all nodes to answer by SSH; a node boots in about two on a quiet machine of two cores."""
 
 PLAYBOOK_DEADLINE = 1500.0
 
@@ -48,8 +45,10 @@ class Testbed:
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, base: Path, name: str) -> None:
+    def __init__(self, base: Path, name: str, *, given: Description | None = None) -> None:
+        """given: a description that says where to look when there is no state."""
         self.base = base
+        self.given = given
         self.folder = StateFolder(base, name)
         self.name = name
 
@@ -87,14 +86,15 @@ class Testbed:
         """The description that the testbed was last brought up with."""
         return Description.model_validate(self.require().description)
 
-    def driver(self, description: Description | None = None) -> Containers:
-        """The driver for this testbed's machines."""
-        options = description.podman if description else Description().podman
-        return Containers(
-            engine=options.engine,
-            subnet=options.subnet,
-            state_dir=self.folder.path if self.folder.exists else None,
-        )
+    def driver(self, description: Description | None = None) -> Driver:
+        """The driver for this testbed's machines: as described, else as last brought up, else as given."""
+        return machines.driver(description or self._described(), self.folder.path if self.folder.exists else None)
+
+    def _described(self) -> Description:
+        try:
+            return self.description() if self.folder.exists else self.given or Description()
+        except (XdcError, ValueError):  # a damaged state: whoever is asked knows what there is
+            return self.given or Description()
 
     def nodes(self) -> list[Node]:
         """The nodes as recorded by the last `up`."""
@@ -154,7 +154,7 @@ class Testbed:
         ids = [testbed_id] if testbed_id else self._ids(driver)
         return ids, [resource for one in ids for resource in driver.resources(one)]
 
-    def _ids(self, driver: Containers) -> list[str]:
+    def _ids(self, driver: Driver) -> list[str]:
         ids = [one for one, name in driver.testbeds().items() if name == self.name]
         if self.folder.exists:
             try:
@@ -178,7 +178,10 @@ class Testbed:
                 remedy="xdc-testbed status --all  lists the testbeds of this machine",
             )
         with self.folder.locked("down"):
-            with phase(report, "remove", "containers, volumes and networks"):
+            if driver.name == "hosts" and resources:
+                with phase(report, "services", "taken off machines that stay"):
+                    self._remove_services(driver, ids, report)
+            with phase(report, "remove", f"every {driver.kinds}"):
                 for one in ids:
                     driver.destroy(one, report)
             with phase(report, "prove", "proof that nothing of this id is left"):
@@ -191,6 +194,33 @@ class Testbed:
                 )
             self.folder.remove()
         return resources
+
+    def _remove_services(self, driver: Driver, ids: Sequence[str], report: Reporter) -> None:
+        """Run the roles' removal on machines that stay; on those that carry this testbed's mark, and no others."""
+        description = self._described()
+        requests = [machines.request(description, one, self.folder.path, "", installed=False) for one in ids]
+        nodes = [node for request in requests for node in driver.nodes(request)]
+        rendered = inventory.render(
+            description,
+            nodes,
+            testbed_id=ids[0],
+            known_hosts=self.known_hosts,
+            pki=Path(self.folder.pki),
+            extra=image.install_variables(description),
+        )
+        logs = self.folder.run_dir("logs", time.strftime("%Y%m%dT%H%M%S-down"))
+        ansible.run_playbook(
+            "remove",
+            inventory=inventory.write(Path(self.folder.inventory), rendered, nodes),
+            state_dir=self.folder.path,
+            log_dir=logs,
+            extra_vars=[],
+            expected=machines.members(nodes),
+            report=report,
+            phase="services",
+            strategy=description.strategy,
+            timeout=PLAYBOOK_DEADLINE,
+        )
 
 
 class _Run:
@@ -221,7 +251,7 @@ class _Run:
         with self._timed("check", "this machine and the description"):
             self._check()
         started = time.monotonic()
-        tag = image.ensure(self.description, self.driver.engine, state_base=self.testbed.base, report=self.report)
+        tag = self._image()
         self.result.seconds["image"] = time.monotonic() - started
         request = self._request(tag)
         with self._timed("nodes", f"{len(request.nodes)} nodes"):
@@ -240,6 +270,12 @@ class _Run:
         self.result.nodes = nodes
         self.result.endpoints = endpoints.of_testbed(nodes)
         return self.result
+
+    def _image(self) -> str:
+        """The image of local nodes; other machines come with their own."""
+        if not isinstance(self.driver, Containers):
+            return ""
+        return image.ensure(self.description, self.driver.engine, state_base=self.testbed.base, report=self.report)
 
     def _timed(self, name: str, text: str) -> Any:
         outer = self
@@ -266,30 +302,12 @@ class _Run:
                 )
 
     def _request(self, tag: str) -> Request:
-        published = {"kafka": (29092,)}
-        nodes = tuple(
-            NodeRequest(
-                name,
-                node.site,
-                node.groups,
-                node.memory,
-                node.cpus,
-                tuple(port for group in node.groups for port in published.get(group, ())),
-            )
-            for name, node in self.description.nodes.items()
-        )
         keys = Path(self.folder.keys)
         secrets.ensure_ssh_key(keys / "id_ed25519", f"xdc-testbed {self.state.id}")
-        for node in nodes:
-            secrets.ensure_ssh_key(keys / "hosts" / node.name, f"{node.name}.{self.description.domain}")
-        return Request(
-            self.state.id,
-            self.description.name,
-            self.description.domain,
-            nodes,
-            self.folder.path,
-            tag,
-            installed=True,
+        for node in self.description.nodes:
+            secrets.ensure_ssh_key(keys / "hosts" / node, f"{node}.{self.description.domain}")
+        return machines.request(
+            self.description, self.state.id, self.folder.path, tag, installed=isinstance(self.driver, Containers)
         )
 
     def _nodes(self, request: Request) -> tuple[list[Node], list[Change]]:
@@ -307,7 +325,7 @@ class _Run:
         self.folder.write(self.state)
         inventory.write(Path(self.folder.inventory), {}, nodes)  # known_hosts, for the readiness probe
         if any(c.action != "keep" for c in changes) or "site" not in self.state.phases:
-            failed = ssh.wait_ready(nodes, self.testbed.known_hosts, deadline=READY_DEADLINE)
+            failed = ssh.wait_ready(nodes, self.testbed.known_hosts, deadline=self.driver.boot_seconds)
             if failed:
                 self._diagnose(request, list(failed))
                 name, why = next(iter(failed.items()))
@@ -365,7 +383,6 @@ class _Run:
 
     def _converge(self, inventory_file: Path, secrets_file: Path, nodes: Sequence[Node], fingerprint: str) -> None:
         """Configure, then use, every service; a phase is recorded as soon as it has ended well."""
-        members = {name: [n.name for n in nodes if g.always or name in n.groups] for name, g in groups().items()}
         phases = _Phases(self.report, self.result.seconds)
 
         def phase_of(play: str) -> str:
@@ -383,7 +400,7 @@ class _Run:
                 state_dir=self.folder.path,
                 log_dir=self.logs,
                 extra_vars=[secrets_file],
-                expected=members | {"all": [n.name for n in nodes]},
+                expected=machines.members(nodes),
                 report=self.report,
                 phase=phase_of,
                 strategy=self.description.strategy,

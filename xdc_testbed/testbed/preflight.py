@@ -12,7 +12,7 @@ from xdc_testbed.drivers.base import Finding
 from xdc_testbed.drivers.engine import Engine
 from xdc_testbed.drivers.requirements import findings as driver_findings
 from xdc_testbed.errors import RequirementMissing
-from xdc_testbed.testbed import image
+from xdc_testbed.testbed import image, machines
 from xdc_testbed.testbed.description import Description
 
 _PROGRAMS = {
@@ -65,6 +65,9 @@ def findings(description: Description, *, state_dir: Path) -> list[Finding]:
             )
         )
     found.append(Finding("content", True, str(content.root())))
+    if description.driver != "podman":
+        request = machines.request(description, "none", state_dir, "", installed=False)
+        return found + machines.driver(description, None).check(request)
     try:
         engine = Engine.find(description.podman.engine, state_dir / ".image")
     except RequirementMissing as error:

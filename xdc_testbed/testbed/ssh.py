@@ -10,23 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xdc_testbed.drivers.base import Node
+from xdc_testbed.drivers.login import ssh_arguments
 from xdc_testbed.errors import DeadlineExceeded
 from xdc_testbed.processes import Completed, follow, run
-from xdc_testbed.testbed.inventory import ssh_options
-
-
-def arguments(node: Node, known_hosts: Path, *command: str, terminal: bool = False) -> list[str]:
-    """The whole ssh command line for a node; words of the command are quoted for the far shell."""
-    base = [
-        "ssh",
-        *shlex.split(ssh_options(known_hosts)),
-        *(["-t"] if terminal else []),
-        "-i",
-        node.key_file,
-        "-p",
-        str(node.ssh_port),
-    ]
-    return [*base, f"{node.ssh_user}@{node.ssh_address}", *([shlex.join(command)] if command else [])]
 
 
 def execute(
@@ -38,7 +24,7 @@ def execute(
     input: bytes | None = None,  # noqa: A002 - the name that subprocess has given it
 ) -> Completed:
     """Run one command on a node."""
-    return run(arguments(node, known_hosts, *command), timeout=timeout, check=check, input=input)
+    return run(ssh_arguments(node, known_hosts, *command), timeout=timeout, check=check, input=input)
 
 
 def stream(
@@ -50,7 +36,7 @@ def stream(
     log_file: Path,
 ) -> Completed:
     """Run one command on a node and hand on its lines as they come."""
-    return follow(arguments(node, known_hosts, *command), timeout=timeout, on_line=on_line, log_file=log_file)
+    return follow(ssh_arguments(node, known_hosts, *command), timeout=timeout, on_line=on_line, log_file=log_file)
 
 
 def fetch(node: Node, known_hosts: Path, remote: str, local: Path, *, timeout: float) -> None:
@@ -93,7 +79,7 @@ def _ready(node: Node, known_hosts: Path, until: float) -> str | None:
     while time.monotonic() < until:
         try:
             stage = "address"
-            if _greets(node):
+            if node.jump or _greets(node):
                 stage = "login"
                 problem = _problem(node, known_hosts, until)
                 if problem is None:
@@ -118,7 +104,9 @@ def _greets(node: Node) -> bool:
 def _problem(node: Node, known_hosts: Path, until: float) -> tuple[str, str] | None:
     """Log in and ask systemd. Returns the stage that is not reached and what was seen, or None."""
     probe = "command -v python3 >/dev/null || exit 91; systemctl is-system-running --wait || true"
-    done = run(arguments(node, known_hosts, "sh", "-c", probe), timeout=max(1.0, until - time.monotonic()), check=False)
+    done = run(
+        ssh_arguments(node, known_hosts, "sh", "-c", probe), timeout=max(1.0, until - time.monotonic()), check=False
+    )
     if done.returncode == 91:
         return "python", "python3 is not in the image"
     if done.returncode != 0:

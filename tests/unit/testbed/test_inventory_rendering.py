@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from demo_nodes import HOST_KEY, demo, node
 
+from xdc_testbed.drivers.login import ssh_options
 from xdc_testbed.testbed import inventory
 from xdc_testbed.testbed.description import Description, groups, service_variables
 
@@ -111,9 +112,9 @@ def test_the_inventory_file_is_what_was_rendered(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_blanks_in_its_name_stays_one_word_for_ssh() -> None:
-    words = shlex.split(inventory.ssh_options(Path("/home/a user/known_hosts")))
+    words = shlex.split(ssh_options(Path("/home/a user/known_hosts")))
     assert "UserKnownHostsFile=/home/a user/known_hosts" in words
 
 
 def test_an_unknown_host_key_is_never_accepted() -> None:
-    assert "StrictHostKeyChecking=yes" in shlex.split(inventory.ssh_options(Path("/known_hosts")))
+    assert "StrictHostKeyChecking=yes" in shlex.split(ssh_options(Path("/known_hosts")))

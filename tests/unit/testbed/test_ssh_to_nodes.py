@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from demo_nodes import node
 
+from xdc_testbed.drivers.login import ssh_arguments
 from xdc_testbed.processes import Completed
 from xdc_testbed.testbed import ssh
 
@@ -20,19 +21,19 @@ KNOWN_HOSTS = Path("/state/known_hosts")
 
 
 def test_words_with_blanks_and_quotes_reach_the_node_as_they_are() -> None:
-    words = ssh.arguments(node("a"), KNOWN_HOSTS, "printf", "%s", "it's a $HOME; rm -rf /")
+    words = ssh_arguments(node("a"), KNOWN_HOSTS, "printf", "%s", "it's a $HOME; rm -rf /")
     assert shlex.split(words[-1]) == ["printf", "%s", "it's a $HOME; rm -rf /"]
 
 
 def test_the_way_in_is_the_testbeds_own_key_and_its_known_hosts() -> None:
-    words = ssh.arguments(node("a"), KNOWN_HOSTS, "true")
+    words = ssh_arguments(node("a"), KNOWN_HOSTS, "true")
     assert words[words.index("-i") + 1] == "/state/keys/id_ed25519"
     assert f"UserKnownHostsFile={KNOWN_HOSTS}" in words
     assert words[-2] == "root@127.0.0.1"
 
 
 def test_a_login_has_a_terminal_and_no_command() -> None:
-    words = ssh.arguments(node("a"), KNOWN_HOSTS, terminal=True)
+    words = ssh_arguments(node("a"), KNOWN_HOSTS, terminal=True)
     assert "-t" in words
     assert words[-1] == "root@127.0.0.1"
 

@@ -17,6 +17,9 @@ from xdc_testbed.testbed.lifecycle import Testbed
 class FakeDriver:
     """Machines in memory, by testbed id. stubborn: ids whose things cannot be removed."""
 
+    name = "podman"
+    kinds = "container"
+
     def __init__(self) -> None:
         self.things: dict[str, list[Resource]] = {}
         self.names: dict[str, str] = {}
