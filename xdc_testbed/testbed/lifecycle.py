@@ -294,12 +294,19 @@ class _Run:
 
     def _check(self) -> None:
         request = self._request("unknown")
-        for finding in self.driver.check(request):
-            if not finding.ok and finding.level == "requirement":
-                raise RequirementMissing(
-                    f"{finding.what}: {finding.found}, needed: {finding.needed}",
-                    remedy=finding.remedy or "see: xdc-testbed doctor",
-                )
+        findings = self.driver.check(request)
+        for finding in findings:
+            needed = f", needed: {finding.needed}" if finding.needed else ""
+            self.report(
+                Event("step", f"{finding.what}: {finding.found}{needed}", status="ok" if finding.ok else "failed")
+            )
+        missing = [f for f in findings if not f.ok and f.level == "requirement"]
+        if missing:
+            first, more = missing[0], f" (and {len(missing) - 1} more, see above)" if len(missing) > 1 else ""
+            needed = f", needed: {first.needed}" if first.needed else ""
+            raise RequirementMissing(
+                f"{first.what}: {first.found}{needed}{more}", remedy=first.remedy or "see: xdc-testbed doctor"
+            )
 
     def _request(self, tag: str) -> Request:
         keys = Path(self.folder.keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from xdc_testbed import content
@@ -12,7 +13,7 @@ from xdc_testbed.drivers.base import Finding
 from xdc_testbed.drivers.engine import Engine
 from xdc_testbed.drivers.requirements import findings as driver_findings
 from xdc_testbed.errors import RequirementMissing
-from xdc_testbed.testbed import image, machines
+from xdc_testbed.testbed import image, machines, secrets
 from xdc_testbed.testbed.description import Description
 
 _PROGRAMS = {
@@ -66,8 +67,11 @@ def findings(description: Description, *, state_dir: Path) -> list[Finding]:
         )
     found.append(Finding("content", True, str(content.root())))
     if description.driver != "podman":
-        request = machines.request(description, "none", state_dir, "", installed=False)
-        return found + machines.driver(description, None).check(request)
+        with tempfile.TemporaryDirectory(prefix="xdc-doctor-") as name:
+            folder = Path(name)
+            secrets.ensure_ssh_key(folder / "keys" / "id_ed25519", "doctor")
+            request = machines.request(description, "none", folder, "", installed=False)
+            return found + machines.driver(description, folder).check(request)
     try:
         engine = Engine.find(description.podman.engine, state_dir / ".image")
     except RequirementMissing as error:

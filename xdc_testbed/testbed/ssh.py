@@ -60,11 +60,15 @@ def put_file(node: Node, known_hosts: Path, remote: str, data: bytes, *, mode: s
     )
 
 
-STAGES = ("address", "banner", "login", "python", "system")
+STAGES = ("address", "banner", "login", "python", "cloud-init", "system", "clock")
+
+_CLOCK = 60
+"""Seconds that a node's clock may differ from ours: tokens and certificates are made for less than that."""
 
 
 def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, deadline: float) -> dict[str, str]:
-    """Wait for every node, stage by stage: port, SSH banner, login with our key and host key, Python, systemd.
+    """Wait for every node, stage by stage: port, SSH banner, login with our key and host key, Python, cloud-init where
+    there is one, systemd, clock.
 
     deadline: seconds for all. Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready.
     """
@@ -101,16 +105,31 @@ def _greets(node: Node) -> bool:
             return False
 
 
+_PROBE = """
+command -v python3 >/dev/null || exit 91
+if command -v cloud-init >/dev/null; then
+  said=$(cloud-init status --wait 2>&1); code=$?
+  # 2: it is done and complains of something that it could mend.
+  [ $code = 0 ] || [ $code = 2 ] || { echo "$said" >&2; exit 92; }
+fi
+systemctl is-system-running --wait || true
+date +%s
+"""
+
+
 def _problem(node: Node, known_hosts: Path, until: float) -> tuple[str, str] | None:
-    """Log in and ask systemd. Returns the stage that is not reached and what was seen, or None."""
-    probe = "command -v python3 >/dev/null || exit 91; systemctl is-system-running --wait || true"
-    done = run(
-        ssh_arguments(node, known_hosts, "sh", "-c", probe), timeout=max(1.0, until - time.monotonic()), check=False
-    )
+    """Log in and ask. Returns the stage that is not reached and what was seen, or None."""
+    words = ssh_arguments(node, known_hosts, "sh", "-c", _PROBE)
+    done = run(words, timeout=max(1.0, until - time.monotonic()), check=False)
     if done.returncode == 91:
         return "python", "python3 is not in the image"
+    if done.returncode == 92:
+        return "cloud-init", done.reason
     if done.returncode != 0:
         return "login", done.reason
-    if done.text.strip() not in ("running", "degraded"):
-        return "system", f"systemd says '{done.text.strip()}'"
+    system, _, clock = done.text.strip().rpartition("\n")
+    if system.strip() not in ("running", "degraded"):
+        return "system", f"systemd says '{system.strip()}'"
+    if abs(int(clock) - time.time()) > _CLOCK:
+        return "clock", f"{int(clock) - time.time():+.0f} s off"
     return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +108,8 @@ def test_a_port_that_speaks_something_else_is_the_stage_banner(monkeypatch: pyte
     [
         ((255, "Permission denied (publickey)."), "login: Permission denied (publickey)."),
         ((91, ""), "python: python3 is not in the image"),
-        ((0, "starting"), "system: systemd says 'starting'"),
+        ((92, "status: error"), "cloud-init: status: error"),
+        ((0, f"starting\n{int(time.time())}"), "system: systemd says 'starting'"),
     ],
 )
 def test_a_node_that_is_not_ready_is_told_by_its_stage(
@@ -119,4 +122,10 @@ def test_a_node_that_is_not_ready_is_told_by_its_stage(
 @pytest.mark.parametrize("word", ["running", "degraded"])
 def test_a_node_whose_systemd_has_started_is_ready(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
-        assert verdict(port, monkeypatch, (0, word)) == {}
+        assert verdict(port, monkeypatch, (0, f"{word}\n{int(time.time())}")) == {}
+
+
+def test_a_clock_that_is_an_hour_off_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        said = verdict(port, monkeypatch, (0, f"running\n{int(time.time()) + 3600}"))["a"]
+    assert re.fullmatch(r"clock: \+3[56]\d\d s off", said)
