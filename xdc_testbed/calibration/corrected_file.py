@@ -1,8 +1,8 @@
 """Write a corrected detector file of the EuXFEL format, version 1.2, block by block.
 
-Names follow the facility since 2026/1: `/CORR/` in the source, the raw name kept as a soft link. Pixels are
-stored one frame per chunk, mask and gain with deflate level 1. Nothing of the clock or of the machine goes
-in: the same content gives the same bytes.
+Names follow the facility since 2026/1: `/CORR/` in the source, the raw name kept as a soft link. Energies are in one
+piece, mask and gain one frame per chunk with deflate level 1, as EXtra-data's threads read them. Nothing of the clock
+or of the machine goes in: the same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from xdc_testbed.calibration.raw_file import RawFile
 
@@ -32,7 +31,7 @@ _PADDING = 16
 
 
 class CorrectedFile:
-    """An open corrected file: `write` puts frames, everything else is there when it is opened."""
+    """An open corrected file: all but its pixels is there when it is opened."""
 
     def __init__(self, file: h5py.File, raw: RawFile, *, legacy_names: bool) -> None:
         detector = raw.module.detector
@@ -48,32 +47,48 @@ class CorrectedFile:
             if key in raw.group:
                 group[key] = raw.column(key)
         shape = (rows, *row_shape)
-        layout: dict[str, Any] = {"shape": shape, "chunks": chunk} if rows else {"shape": shape}
-        deflate: dict[str, Any] = {"compression": "gzip", "compression_opts": 1} if rows else {}
-        self._energy = group.create_dataset(detector.image, dtype="f4", **layout)
-        self._stage = group.create_dataset("gain", dtype="u1", **layout, **deflate)
-        self._mask = group.create_dataset("mask", dtype="u4", **layout, **deflate)
+        self._per_row = row_shape[0] if detector.group == "data" else 1
+        self._energy = (
+            _allocated(group, detector.image, shape) if rows else group.create_dataset(detector.image, shape, "f4")
+        )
+        layout: dict[str, Any] = {"chunks": chunk, "compression": "gzip", "compression_opts": 1} if rows else {}
+        self._stage = group.create_dataset("gain", shape, "u1", **layout)
+        self._mask = group.create_dataset("mask", shape, "u4", **layout)
         if legacy_names:
             for top in ("INDEX", "INSTRUMENT"):
                 file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(f"/{top}/{raw.module.corrected_source}")
 
-    def write(
-        self,
-        rows: slice,
-        energy: npt.NDArray[np.float32],
-        stage: npt.NDArray[np.uint8],
-        mask: npt.NDArray[np.uint32],
-    ) -> None:
-        """Put rows `rows`. Arrays: the same pixels, in any shape; energy: keV."""
-        for dataset, values in ((self._energy, energy), (self._stage, stage), (self._mask, mask)):
-            dataset[rows] = values.reshape(-1, *dataset.shape[1:])
+    @property
+    def energy_offset(self) -> int:
+        """Where in the file the energies begin: float32, frame after frame."""
+        return int(self._energy.id.get_offset())
+
+    def write_flags(self, frame: int, stage: bytes, mask: bytes) -> None:
+        """Put the deflated stages and mask of one frame."""
+        row, position = divmod(frame, self._per_row)
+        at = (row, position, 0, 0) if len(self._mask.shape) == 4 else (row, 0, 0)
+        self._stage.id.write_direct_chunk(at, stage)
+        self._mask.id.write_direct_chunk(at, mask)
 
 
 @contextmanager
 def create_corrected(path: Path, raw: RawFile, *, legacy_names: bool) -> Iterator[CorrectedFile]:
     """Create the file with all but its pixels. An existing file is overwritten."""
     with h5py.File(path, "w") as file:
-        yield CorrectedFile(file, raw, legacy_names=legacy_names)
+        corrected = CorrectedFile(file, raw, legacy_names=legacy_names)
+        file.flush()
+        yield corrected
+
+
+def _allocated(group: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    """float32 in one piece, with its place in the file and nothing written there: others write at its offset."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    properties.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape)
+    return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), h5py.h5t.IEEE_F32LE, space, properties))
 
 
 def _write_metadata(file: h5py.File, raw: RawFile, *, legacy_names: bool) -> None:

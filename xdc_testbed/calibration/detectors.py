@@ -36,6 +36,11 @@ class Detector:
     stages: int
     module_name: str
 
+    @property
+    def stored_unit(self) -> tuple[int, ...]:
+        """Shape of the raw values of one frame: JUNGFRAU rows hold several frames, AGIPD frames are pairs."""
+        return self.frame if self.group == "data" else tuple(n for n in self.stored_frame if n is not None)
+
     def module(self, source: str) -> Module:
         """The module that writes this raw source. Raises InputInvalid for a source of something else."""
         match = self.raw_source.fullmatch(source)

@@ -3,6 +3,8 @@
 CalibrationError
 ├── InputTruncated     the file ends before its own description of itself does
 ├── InputInvalid       not HDF5, no detector in it, or an index that contradicts itself
+├── InputChanged       the raw file was replaced or written while it was read
+├── OutputFailed       the corrected file could not be written: no room, no permission
 ├── ConstantsMissing   no constants for this module or for a memory cell of it
 └── ConstantsInvalid   constants of another shape, or without a part that the correction needs
 """
@@ -22,6 +24,14 @@ class InputTruncated(CalibrationError):
 
 class InputInvalid(CalibrationError):
     """The raw file is not what its name promises."""
+
+
+class InputChanged(CalibrationError):
+    """The raw file is not the one that was opened any more."""
+
+
+class OutputFailed(CalibrationError):
+    """The corrected file could not be written; nothing is left under its name."""
 
 
 class ConstantsMissing(CalibrationError):

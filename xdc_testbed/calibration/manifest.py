@@ -141,6 +141,7 @@ def code_version() -> str:
 def software() -> dict[str, str]:
     """Versions of what the output bytes depend on beside this package."""
     import h5py
+    import isal
     import numpy as np
 
     return {
@@ -148,5 +149,5 @@ def software() -> dict[str, str]:
         "numpy": np.__version__,
         "h5py": h5py.__version__,
         "hdf5": h5py.version.hdf5_version,
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "isal": isal.__version__,
     }

@@ -1,27 +1,31 @@
-"""Raw file in, corrected file and manifest out. Memory is bounded by a block of frames and the constants of
-one module.
+"""Raw file in, corrected file and manifest out. Memory is bounded by a few blocks of frames and the
+constants of one module.
 
 The corrected file appears under its name only when it is complete: it is written beside it and renamed.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration import engine, jungfrau
 from xdc_testbed.calibration.badpixels import reasons
+from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Progress, Work, correct_blocks
 from xdc_testbed.calibration.constants import ModuleConstants, read_constants
 from xdc_testbed.calibration.corrected_file import create_corrected
 from xdc_testbed.calibration.detectors import JUNGFRAU
 from xdc_testbed.calibration.engine import Engine
-from xdc_testbed.calibration.failures import CalibrationError, InputInvalid
+from xdc_testbed.calibration.failures import CalibrationError, InputChanged, InputInvalid, OutputFailed
+from xdc_testbed.calibration.frames import Frames, Place
 from xdc_testbed.calibration.manifest import (
     CalibrationManifest,
     Constants,
@@ -35,9 +39,6 @@ from xdc_testbed.calibration.native import Counts
 from xdc_testbed.calibration.raw_file import RawFile, open_raw
 
 log = logging.getLogger(__name__)
-
-BLOCK_FRAMES = 16
-"""Frames corrected at a time: 8 MiB of JUNGFRAU raw pixels, 4 MiB of AGIPD."""
 
 
 def corrected_name(raw_name: str) -> str:
@@ -93,42 +94,99 @@ def _manifest(parameters: Parameters, chosen: Engine, outcomes: Iterable[FileOut
     )
 
 
-def _correct_file(raw_path: Path, out: Path, folder: Path, parameters: Parameters, chosen: Engine) -> FileOutcome:
+def _correct_file(
+    raw_path: Path, out: Path, folder: Path, parameters: Parameters, chosen: Engine, progress: Progress | None = None
+) -> FileOutcome:
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
-    try:
-        with open_raw(raw_path) as raw:
-            constants = read_constants(folder, raw.module)
-            counts, frames = Counts.zero(), 0
-            planes = engine.fold(constants, engine.coding_of(raw.module.detector, parameters))
-            with create_corrected(part, raw, legacy_names=parameters.legacy_names) as corrected:
-                for target, source in raw.blocks(max(1, BLOCK_FRAMES // _frames_per_row(raw))):
-                    image, gain, cells = _pixels(raw, source, constants)
-                    pixels = _empty(image.shape)
-                    engine.correct(
-                        chosen,
-                        raw.module.detector,
-                        image,
-                        gain,
-                        cells,
-                        constants,
-                        parameters,
-                        energy=pixels[0],
-                        stage=pixels[1],
-                        mask=pixels[2],
-                        planes=planes,
-                        counts=counts,
-                    )
-                    corrected.write(target, *pixels)
-                    frames += cells.size
-            outcome = _outcome(raw_path, part, out.name, raw, folder, constants, counts, frames)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    with ThreadPoolExecutor(1) as aside:
+        try:
+            with _unchanged(raw_path) as descriptor, open_raw(raw_path) as raw:
+                constants = read_constants(folder, raw.module)
+                place, cells = _places(raw, constants)
+                record = aside.submit(FileRecord.of, raw_path)
+                with _writing(out):
+                    counts = _pixels(raw, part, constants, parameters, chosen, descriptor, place, cells, progress)
+                    output = FileRecord.of(part, out.name)
+                outcome = _outcome(record.result(), output, raw, folder, constants, counts, len(place))
+            with _writing(out):
+                part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
     return outcome
 
 
+def _pixels(
+    raw: RawFile,
+    part: Path,
+    constants: ModuleConstants,
+    parameters: Parameters,
+    chosen: Engine,
+    descriptor: int,
+    place: Place,
+    cells: npt.NDArray[np.int64],
+    progress: Progress | None,
+) -> Counts:
+    """Write the corrected file `part`."""
+    detector = raw.module.detector
+    separate = detector.group == "data"
+    with create_corrected(part, raw, legacy_names=parameters.legacy_names) as corrected:
+        if not len(place):
+            return Counts.zero()
+        target = os.open(part, os.O_WRONLY)
+        try:
+            work = Work(
+                detector=detector,
+                engine=chosen,
+                constants=constants,
+                planes=engine.fold(constants, engine.coding_of(detector, parameters)),
+                parameters=parameters,
+                image=Frames(raw.dataset(detector.image), detector.stored_unit, descriptor),
+                code=Frames(raw.dataset("gain"), detector.frame, descriptor) if separate else None,
+                place=place,
+                cells=cells,
+                together=TRAINS_TOGETHER * int(raw.index.count.max()) * _frames_per_row(raw),
+                target=corrected,
+                descriptor=target,
+            )
+            return correct_blocks(work, progress)
+        finally:
+            os.close(target)
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[int]:
+    """A descriptor of the file, which must be the same file with the same content until the end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise InputInvalid(f"input cannot be opened: {error.strerror}") from error
+    try:
+        before = os.fstat(descriptor)
+        yield descriptor
+        now = path.stat() if path.exists() else None
+        same = ("st_ino", "st_size", "st_mtime_ns")
+        if now is None or any(getattr(before, name) != getattr(now, name) for name in same):
+            raise InputChanged("input was replaced or written while it was read", remedy="correct it again")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """What goes wrong with the output is told by name; h5py tells errors of the system in words only."""
+    try:
+        yield
+    except OSError as error:
+        known = next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS) if _is(error, n)), None)
+        reason = os.strerror(known) if known else str(error).splitlines()[0]
+        raise OutputFailed(f"{out.name} cannot be written: {reason}", remedy=f"look at {out.parent}") from error
+
+
+def _is(error: OSError, number: int) -> bool:
+    return error.errno == number or f"errno = {number}," in str(error)
+
+
 _STAGES = ("0", "1", "2", "none")
-_Pixels = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.uint32]]
 
 
 def _frames_per_row(raw: RawFile) -> int:
@@ -136,32 +194,24 @@ def _frames_per_row(raw: RawFile) -> int:
     return int(raw.dataset("adc").shape[1]) if raw.module.detector is JUNGFRAU else 1
 
 
-def _pixels(
-    raw: RawFile, rows: slice, constants: ModuleConstants
-) -> tuple[npt.NDArray[np.uint16], npt.NDArray[Any], npt.NDArray[np.integer]]:
-    """Values, codes or analog gain values, and memory cells of these rows, frame by frame."""
-    detector = raw.module.detector
-    cells = raw.dataset(detector.cell)[rows].reshape(-1)
-    if detector is not JUNGFRAU:
-        image = raw.dataset("data")[rows]
-        return image[:, 0], image[:, 1], cells
-    if _frames_per_row(raw) == 1 and constants.cells == 1:  # then the number of the cell in use is arbitrary
-        cells = np.where(cells == jungfrau.EMPTY_CELL, cells, 0)
-    return (
-        raw.dataset("adc")[rows].reshape(-1, *detector.frame),
-        raw.dataset("gain")[rows].reshape(-1, *detector.frame),
-        cells,
-    )
+def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArray[np.int64]]:
+    """Where each frame of the corrected file is in the raw file, and its memory cell.
 
-
-def _empty(shape: tuple[int, ...]) -> _Pixels:
-    return np.empty(shape, np.float32), np.empty(shape, np.uint8), np.empty(shape, np.uint32)
+    Raises ConstantsMissing for a memory cell without constants.
+    """
+    rows, per_row = raw.index.rows, _frames_per_row(raw)
+    cells = raw.dataset(raw.module.detector.cell)[...][rows].reshape(-1).astype(np.int64)
+    used = cells != jungfrau.EMPTY_CELL if raw.module.detector is JUNGFRAU else np.ones(cells.size, bool)
+    if raw.module.detector is JUNGFRAU and per_row == 1 and constants.cells == 1:
+        cells[used] = 0  # the number of the one cell in use is arbitrary
+    constants.require_cells(cells[used])
+    place = Place(np.repeat(rows, per_row), np.tile(np.arange(per_row, dtype=np.intp), rows.size))
+    return place, cells
 
 
 def _outcome(
-    raw_path: Path,
-    part: Path,
-    name: str,
+    record: FileRecord,
+    output: FileRecord,
     raw: RawFile,
     folder: Path,
     constants: ModuleConstants,
@@ -170,9 +220,9 @@ def _outcome(
 ) -> FileOutcome:
     module = raw.module
     return FileOutcome(
-        input=FileRecord.of(raw_path),
+        input=record,
         outcome="corrected",
-        output=FileRecord.of(part, name),
+        output=output,
         constants=Constants(
             file=FileRecord.of(folder / module.constants_file, module.constants_file), parts=constants.records
         ),

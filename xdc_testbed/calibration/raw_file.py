@@ -76,16 +76,6 @@ class RawFile:
         padded = self.module.detector.group == "image" and values.ndim == 2 and values.shape[1] == 1
         return values[:, 0] if padded else values
 
-    def blocks(self, rows: int) -> Iterator[tuple[slice, slice]]:
-        """(rows of the output, rows of the raw file), at most `rows` each, contiguous in both."""
-        source = self.index.rows
-        breaks = np.flatnonzero(np.diff(source) != 1) + 1
-        for span in np.split(np.arange(source.size), breaks):
-            for start in range(0, span.size, rows):
-                piece = span[start : start + rows]
-                begin, end = int(piece[0]), int(piece[-1]) + 1
-                yield slice(begin, end), slice(int(source[begin]), int(source[end - 1]) + 1)
-
 
 @contextmanager
 def open_raw(path: Path) -> Iterator[RawFile]:
@@ -201,7 +191,7 @@ def _check_shapes(raw: RawFile) -> None:
     fits = len(image.shape) == len(expected) + 1 and all(
         want in (None, have) for want, have in zip(expected, image.shape[1:], strict=True)
     )
-    if not fits or image.dtype != np.uint16:
+    if not fits or (image.dtype.kind, image.dtype.itemsize) != ("u", 2):
         raise InputInvalid(f"{detector.image} is {image.dtype} {image.shape[1:]}, expected uint16 {expected}")
     keys = [detector.image, detector.cell] + (["gain"] if detector.group == "data" else [])
     rows = min(raw.dataset(key).shape[0] for key in keys)

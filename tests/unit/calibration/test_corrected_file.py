@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +21,8 @@ from extra_data.components import AGIPD1M, JUNGFRAU
 from extra_data.validation import FileAccess, FileValidator
 from extra_data.validation import main as extra_data_validate
 
-from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_file, pipeline
+from xdc_testbed.calibration import CalibrationManifest, Parameters, blocks, calibrate_file, native, pipeline
+from xdc_testbed.calibration.failures import InputChanged, OutputFailed
 
 
 def problems(folder: Path) -> list[dict[str, object]]:
@@ -91,15 +95,123 @@ def test_the_same_work_gives_the_same_bytes_and_the_same_manifest(corrected: Cor
         assert CalibrationManifest.model_validate_json(again.to_json()) == again
 
 
-def test_pixels_do_not_depend_on_how_many_frames_are_taken_at_a_time(
+@pytest.mark.parametrize("name", ["JNGFR01-S00000", "AGIPD00-S00000"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("block", [1, 3 << 18])
+def test_pixels_do_not_depend_on_threads_and_on_how_many_frames_are_taken_at_a_time(
+    corrected: Corrected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, threads: int, block: int
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block)
+    monkeypatch.setenv("XDC_THREADS", str(threads))
+    name = f"CORR-R0001-{name}.h5"
+    calibrate_file(corrected.raw / name.replace("CORR", "RAW"), tmp_path / name, corrected.cal)
+    assert pixels(tmp_path / name) == pixels(corrected.proc / name)
+
+
+def pixels(path: Path) -> dict[str, str]:
+    """Digests of the three large datasets, read with stock h5py."""
+    found = {}
+    with h5py.File(path) as file:
+        (source,) = (f"INSTRUMENT/{d}/CORR/{s}" for d in file["INSTRUMENT"] for s in file[f"INSTRUMENT/{d}/CORR"])
+        for key in ("image/data", "image/gain", "image/mask", "data/adc", "data/gain", "data/mask"):
+            if f"{source}/{key}" in file:
+                found[key] = hashlib.sha256(file[f"{source}/{key}"][...].tobytes()).hexdigest()
+    assert len(found) == 3
+    return found
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "contiguous": {},
+    "chunks of two rows": {"chunks": 2},
+    "chunks of three rows": {"chunks": 3},
+    "chunks that cut frames": {"chunks": "cut"},
+    "deflate": {"chunks": 2, "compression": "gzip"},
+    "shuffle, deflate, checksum": {"chunks": 1, "compression": "gzip", "shuffle": True, "fletcher32": True},
+    "lzf": {"chunks": 3, "compression": "lzf"},
+    "the other byte order": {"dtype": ">u2"},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["JNGFR01-S00000", "AGIPD00-S00000"])
+def test_raw_data_may_be_stored_in_any_way(corrected: Corrected, tmp_path: Path, name: str, layout: str) -> None:
+    raw = tmp_path / f"RAW-R0001-{name}.h5"
+    shutil.copy(corrected.raw / raw.name, raw)
+    options = dict(LAYOUTS[layout])
+    with h5py.File(raw, "r+") as file:
+        where = next(w for w in WHERE if w in file)
+        values = file[where][...]
+        del file[where]
+        match options.get("chunks"):
+            case int(rows):
+                options["chunks"] = (min(rows, values.shape[0]), *values.shape[1:])
+            case "cut":
+                options["chunks"] = (2, *values.shape[1:-2], 100, 50)
+        file.create_dataset(where, data=values.astype(options.pop("dtype", "<u2")), **options)
+    out = tmp_path / f"CORR-R0001-{name}.h5"
+    calibrate_file(raw, out, corrected.cal)
+    assert pixels(out) == pixels(corrected.proc / out.name)
+
+
+WHERE = (
+    "INSTRUMENT/SPB_IRDA_JF4M/DET/JNGFR01:daqOutput/data/adc",
+    "INSTRUMENT/SPB_DET_AGIPD1M-1/DET/0CH0:xtdf/image/data",
+)
+
+
+def test_a_disk_that_is_full_is_named_and_nothing_is_left(
     corrected: Corrected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "BLOCK_FRAMES", 3)
-    name, where = "CORR-R0001-AGIPD00-S00000.h5", "INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/0CH0:output/image"
-    calibrate_file(corrected.raw / name.replace("CORR", "RAW"), tmp_path / name, corrected.cal)
-    with h5py.File(tmp_path / name) as have, h5py.File(corrected.proc / name) as want:
-        for key in ("data", "gain", "mask"):
-            assert have[f"{where}/{key}"][...].tobytes() == want[f"{where}/{key}"][...].tobytes()
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(blocks.os, "pwrite", full)
+    with pytest.raises(OutputFailed, match=r"CORR\.h5 cannot be written: No space left on device"):
+        calibrate_file(corrected.raw / "RAW-R0001-AGIPD00-S00000.h5", tmp_path / "CORR.h5", corrected.cal)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(corrected: Corrected, tmp_path: Path) -> None:
+    with pytest.raises(OutputFailed, match=r"CORR\.h5 cannot be written"):
+        calibrate_file(corrected.raw / "RAW-R0001-AGIPD00-S00000.h5", tmp_path / "no" / "CORR.h5", corrected.cal)
+
+
+def test_input_that_changes_while_it_is_read_is_named(
+    corrected: Corrected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "RAW-R0001-AGIPD00-S00000.h5"
+    shutil.copy(corrected.raw / raw.name, raw)
+
+    def replaced(work: blocks.Work, progress: object) -> native.Counts:
+        shutil.copy(raw, tmp_path / "new")
+        (tmp_path / "new").replace(raw)
+        return blocks.correct_blocks(work)
+
+    monkeypatch.setattr(pipeline, "correct_blocks", replaced)
+    with pytest.raises(InputChanged):
+        calibrate_file(raw, tmp_path / "CORR.h5", corrected.cal)
+    assert list(tmp_path.iterdir()) == [raw]
+
+
+def test_a_process_killed_while_it_writes_leaves_nothing_under_the_name(corrected: Corrected, tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from xdc_testbed.calibration import blocks, calibrate_file
+blocks.BLOCK_BYTES, write = 1, blocks.CorrectedFile.write_flags
+def once(self, frame, *chunks):
+    write(self, frame, *chunks)
+    if frame == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+blocks.CorrectedFile.write_flags = once
+calibrate_file(*map(Path, sys.argv[1:]))
+"""
+    raw, out = corrected.raw / "RAW-R0001-AGIPD00-S00000.h5", tmp_path / "CORR-R0001-AGIPD00-S00000.h5"
+    ended = subprocess.run([sys.executable, "-c", code, raw, out, corrected.cal], check=False, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    calibrate_file(raw, out, corrected.cal)
+    assert pixels(out) == pixels(corrected.proc / out.name)
 
 
 def test_another_process_gives_the_same_bytes(corrected: Corrected, tmp_path: Path) -> None:

@@ -184,11 +184,10 @@ def test_format_0_5_is_read_with_its_first_last_and_status(changed: Callable[[st
         assert raw.index.count.tolist() == [1, 0]
 
 
-def test_blocks_follow_gaps_in_the_raw_file(changed: Callable[[str, Change], Path]) -> None:
+def test_rows_follow_gaps_in_the_raw_file(changed: Callable[[str, Change], Path]) -> None:
     def gap(file: h5py.File) -> None:
         file[f"INDEX/{AGIPD}/image/first"][:] = [0, 5]
         file[f"INDEX/{AGIPD}/image/count"][:] = [4, 3]
 
     with open_raw(changed(AGIPD_NAME, gap)) as raw:
-        blocks = [(t.start, t.stop, s.start, s.stop) for t, s in raw.blocks(3)]
-    assert blocks == [(0, 3, 0, 3), (3, 4, 3, 4), (4, 7, 5, 8)]
+        assert raw.index.rows.tolist() == [0, 1, 2, 3, 5, 6, 7]
