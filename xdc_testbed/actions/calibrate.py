@@ -63,10 +63,11 @@ def _calibrate(arguments: Arguments) -> Result:
     with tempfile.TemporaryDirectory(prefix="xdc-calibrate-") as folder:
         raw = Path(folder) / PurePosixPath(job.source).name
         job.storage.fetch(job.source, raw, job.content)
-        constants = _constants(job, raw)
+        cache = ConstantsCache.at(job.work.arguments.get("cache"))
+        constants = _constants(job, raw, cache)
         times["downloaded"] = time.time()
         corrected = Path(folder) / PurePosixPath(job.target).name
-        manifest = calibrate_file(raw, corrected, constants, parameters=job.parameters)
+        manifest = calibrate_file(raw, corrected, constants, parameters=job.parameters, packed=cache.packed)
         times["calibrated"] = time.time()
         _upload(job, job.target, corrected)
     _upload(job, job.manifest, manifest.to_json().encode())
@@ -126,14 +127,13 @@ def _is(record: FileRecord, content: Content | None) -> bool:
     return content is not None and (record.size, record.adler32) == (content.size, content.adler32)
 
 
-def _constants(job: _Job, raw: Path) -> Path:
+def _constants(job: _Job, raw: Path, cache: ConstantsCache) -> Path:
     """A local folder with the constants of the module in this file."""
     name = read_module(raw).constants_file
     path = str(job.cal / name)
     content = job.storage.stat(path)
     if content is None:
         raise ActionFailed(f"constants are missing: {path}", retry=False)
-    cache = ConstantsCache.at(job.work.arguments.get("cache"))
     return cache.folder(name, content, lambda file: job.storage.fetch(path, file, content))
 
 

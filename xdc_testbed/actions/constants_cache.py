@@ -35,6 +35,11 @@ class ConstantsCache:
             root = Path(tempfile.mkdtemp(prefix="xdc-constants-"))
         return cls(root)
 
+    @property
+    def packed(self) -> Path:
+        """Where constants are kept as the kernels read them; it looks after its own size."""
+        return self.root / ".packed"
+
     def folder(self, name: str, content: Content, fetch: Callable[[Path], object]) -> Path:
         """A folder that holds the file `name` with this content; `fetch` writes it when it is not there yet.
 
@@ -57,6 +62,7 @@ class ConstantsCache:
         return folder
 
     def _shrink(self) -> None:
-        folders = sorted(self.root.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        kept = [folder for folder in self.root.iterdir() if folder != self.packed]
+        folders = sorted(kept, key=lambda folder: folder.stat().st_mtime, reverse=True)
         for folder in folders[KEPT:]:
             shutil.rmtree(folder, ignore_errors=True)  # another function may be doing the same

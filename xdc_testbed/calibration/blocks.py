@@ -26,7 +26,7 @@ from xdc_testbed.calibration.detectors import Detector
 from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.frames import Frames, Indices, Place, runs
 from xdc_testbed.calibration.manifest import Parameters
-from xdc_testbed.calibration.native import Counts, Planes, Run
+from xdc_testbed.calibration.native import Counts, Run
 
 BLOCK_BYTES = 4 << 20
 """Raw pixels of a block: large enough for one read per frame to be cheap, small enough for results to stay in cache."""
@@ -50,7 +50,6 @@ class Work:
     detector: Detector
     engine: Engine
     constants: ModuleConstants
-    planes: Planes
     parameters: Parameters
     image: Frames
     code: Frames | None
@@ -152,7 +151,6 @@ def _block(work: Work, which: Indices, rooms: threading.local) -> _Done:
         energy=energy,
         stage=stage,
         mask=mask,
-        planes=work.planes,
         counts=counts,
         how=Run(threads=1, instructions=work.engine.instructions),
     )

@@ -12,7 +12,7 @@ attribute `dims`. The kernels want float32 or uint32 planes [cell, gain, slow, f
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.detectors import JUNGFRAU, Detector, Module
 from xdc_testbed.calibration.failures import ConstantsInvalid, ConstantsMissing
 from xdc_testbed.calibration.manifest import ConstantRecord
@@ -56,6 +57,18 @@ class ModuleConstants:
                 f"no constants for memory cell {int(cells.max())}, there are {self.cells} cells",
                 remedy="give constants taken with at least as many memory cells as the data",
             )
+
+
+def fold(constants: ModuleConstants, *, adaptive: bool) -> ModuleConstants:
+    """As the kernels want them: what thresholds out of order mean is put into the mask, thresholds are sorted, and one
+    that is no number is never passed. In fixed gain, thresholds do not matter and are left out.
+    """
+    if not adaptive or constants.thresholds is None:
+        return replace(constants, thresholds=None)
+    low, high = constants.thresholds[:, 0], constants.thresholds[:, 1]
+    unusable = np.where(low < high, np.uint32(0), np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR))
+    thresholds = np.sort(np.where(np.isnan(constants.thresholds), np.float32(np.inf), constants.thresholds), axis=1)
+    return replace(constants, bad=constants.bad | unusable[:, None], thresholds=thresholds)
 
 
 def read_constants(folder: Path, module: Module) -> ModuleConstants:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration import agipd, jungfrau, native
-from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.detectors import JUNGFRAU, Detector
 from xdc_testbed.calibration.failures import ConstantsInvalid, KernelUnavailable
@@ -76,20 +75,6 @@ def _threads(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def fold(constants: ModuleConstants, coding: native.Coding) -> native.Planes:
-    """Constants as the native kernels want them: what a threshold out of order means is put into the mask,
-    thresholds are sorted, and one that is not a number is never passed.
-    """
-    if coding.staging != native.THRESHOLDS:
-        return native.Planes(constants.offset, constants.factor, constants.bad)
-    if constants.thresholds is None:
-        raise ConstantsInvalid("adaptive gain needs the constant ThresholdsDark")
-    low, high = constants.thresholds[:, 0], constants.thresholds[:, 1]
-    unusable = np.where(low < high, np.uint32(0), np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR))
-    thresholds = np.sort(np.where(np.isnan(constants.thresholds), np.float32(np.inf), constants.thresholds), axis=1)
-    return native.Planes(constants.offset, constants.factor, constants.bad | unusable[:, None], thresholds)
-
-
 def coding_of(detector: Detector, parameters: Parameters, *, in_word: bool = False) -> native.Coding:
     """How pixels of this detector are read: fixed gain ignores what they say. in_word: codes are in the word itself."""
     known = CODINGS[detector.name]
@@ -110,14 +95,13 @@ def correct(
     energy: npt.NDArray[np.float32],
     stage: npt.NDArray[np.uint8],
     mask: npt.NDArray[np.uint32],
-    planes: native.Planes | None = None,
     counts: native.Counts | None = None,
     how: native.Run | None = None,
 ) -> None:
     """Correct frames in place of `energy` (keV), `stage` and `mask`; see the detector's own module for the formula.
 
-    raw, gain: (frames, slow, fast); planes: `fold` of the constants, when the caller has it already; counts: added to;
-    how: block sizes and the like, by default the engine's threads and instruction set.
+    raw, gain: (frames, slow, fast); constants: folded (`constants.fold`); counts: added to; how: block sizes and the
+    like, by default the engine's threads and instruction set.
     Raises ConstantsMissing for a memory cell without constants.
     """
     if engine.name == "numpy":
@@ -131,16 +115,18 @@ def correct(
         if counts:
             _count(stage, mask, counts)
         return
+    coding = coding_of(detector, parameters, in_word=detector is JUNGFRAU and gain is None)
+    if coding.staging == native.THRESHOLDS and constants.thresholds is None:
+        raise ConstantsInvalid("adaptive gain needs the constant ThresholdsDark")
     numbers = np.asarray(cells).astype(np.int64)
     if detector is JUNGFRAU:
         numbers[numbers == jungfrau.EMPTY_CELL] = -1
     constants.require_cells(numbers)
-    coding = coding_of(detector, parameters, in_word=detector is JUNGFRAU and gain is None)
     native.correct(
         raw,
         gain if coding.staging in (native.CODE_IN_BYTE, native.THRESHOLDS) else None,
         numbers,
-        planes or fold(constants, coding),
+        native.Planes(constants.offset, constants.factor, constants.bad, constants.thresholds),
         coding,
         energy=energy,
         mask=mask,

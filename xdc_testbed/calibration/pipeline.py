@@ -20,7 +20,7 @@ import numpy.typing as npt
 from xdc_testbed.calibration import engine, jungfrau
 from xdc_testbed.calibration.badpixels import reasons
 from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Progress, Work, correct_blocks
-from xdc_testbed.calibration.constants import ModuleConstants, read_constants
+from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
 from xdc_testbed.calibration.detectors import JUNGFRAU
 from xdc_testbed.calibration.engine import Engine
@@ -36,6 +36,7 @@ from xdc_testbed.calibration.manifest import (
     software,
 )
 from xdc_testbed.calibration.native import Counts
+from xdc_testbed.calibration.packed import open_constants
 from xdc_testbed.calibration.raw_file import RawFile, open_raw
 
 log = logging.getLogger(__name__)
@@ -51,19 +52,20 @@ def corrected_name(raw_name: str) -> str:
 
 
 def calibrate_file(
-    raw: Path, out: Path, constants: Path, *, parameters: Parameters | None = None
+    raw: Path, out: Path, constants: Path, *, parameters: Parameters | None = None, packed: Path | None = None
 ) -> CalibrationManifest:
     """Correct one raw file into `out` with the constants below the folder `constants`.
 
-    Raises CalibrationError (InputTruncated, InputInvalid, ConstantsMissing, ConstantsInvalid); then `out` is
+    packed: folder of packed constants, which are compiled there when they are used for the first time.
+    Raises CalibrationError (see failures); then `out` is
     untouched.
     """
     parameters, chosen = parameters or Parameters(), engine.choose()
-    return _manifest(parameters, chosen, [_correct_file(raw, out, constants, parameters, chosen)])
+    return _manifest(parameters, chosen, [_correct_file(raw, out, constants, parameters, chosen, packed)])
 
 
 def calibrate_run(
-    raw: Path, out: Path, constants: Path, *, parameters: Parameters | None = None
+    raw: Path, out: Path, constants: Path, *, parameters: Parameters | None = None, packed: Path | None = None
 ) -> CalibrationManifest:
     """Correct every raw file of a folder into `out`; one that fails is recorded and the others go on.
 
@@ -77,7 +79,7 @@ def calibrate_run(
     outcomes = []
     for path in paths:
         try:
-            outcomes.append(_correct_file(path, out / corrected_name(path.name), constants, parameters, chosen))
+            outcomes.append(_correct_file(path, out / corrected_name(path.name), constants, parameters, chosen, packed))
         except CalibrationError as error:
             log.warning("%s: %s", path.name, error.message)
             outcomes.append(FileOutcome(input=FileRecord.of(path), outcome="failed", reason=error.message))
@@ -95,19 +97,27 @@ def _manifest(parameters: Parameters, chosen: Engine, outcomes: Iterable[FileOut
 
 
 def _correct_file(
-    raw_path: Path, out: Path, folder: Path, parameters: Parameters, chosen: Engine, progress: Progress | None = None
+    raw_path: Path,
+    out: Path,
+    folder: Path,
+    parameters: Parameters,
+    chosen: Engine,
+    packed: Path | None = None,
+    progress: Progress | None = None,
 ) -> FileOutcome:
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
     with ThreadPoolExecutor(1) as aside:
         try:
             with _unchanged(raw_path) as descriptor, open_raw(raw_path) as raw:
-                constants = read_constants(folder, raw.module)
+                adaptive = parameters.fixed_gain is None
+                compiled = open_constants(folder, raw.module, adaptive=adaptive, packed=packed)
+                constants = compiled.constants
                 place, cells = _places(raw, constants)
                 record = aside.submit(FileRecord.of, raw_path)
                 with _writing(out):
                     counts = _pixels(raw, part, constants, parameters, chosen, descriptor, place, cells, progress)
                     output = FileRecord.of(part, out.name)
-                outcome = _outcome(record.result(), output, raw, folder, constants, counts, len(place))
+                outcome = _outcome(record.result(), output, raw, compiled.record, counts, len(place))
             with _writing(out):
                 part.replace(out)
         finally:
@@ -138,7 +148,6 @@ def _pixels(
                 detector=detector,
                 engine=chosen,
                 constants=constants,
-                planes=engine.fold(constants, engine.coding_of(detector, parameters)),
                 parameters=parameters,
                 image=Frames(raw.dataset(detector.image), detector.stored_unit, descriptor),
                 code=Frames(raw.dataset("gain"), detector.frame, descriptor) if separate else None,
@@ -213,8 +222,7 @@ def _outcome(
     record: FileRecord,
     output: FileRecord,
     raw: RawFile,
-    folder: Path,
-    constants: ModuleConstants,
+    constants: Constants,
     counts: Counts,
     frames: int,
 ) -> FileOutcome:
@@ -223,9 +231,7 @@ def _outcome(
         input=record,
         outcome="corrected",
         output=output,
-        constants=Constants(
-            file=FileRecord.of(folder / module.constants_file, module.constants_file), parts=constants.records
-        ),
+        constants=constants,
         detector=module.detector_id,
         module=module.name,
         trains=int(raw.index.train_ids.size),

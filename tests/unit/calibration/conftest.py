@@ -16,3 +16,9 @@ def corrected(tmp_path_factory: pytest.TempPathFactory) -> Corrected:
     run = write_run(folder, RunPlan.tiny())
     manifest = calibrate_run(folder / "raw" / "r0001", folder / "proc", folder / "cal")
     return Corrected(folder, run, manifest)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed constants of tests are not those of the user."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from xdc_testbed.calibration import Parameters, engine, native
 from xdc_testbed.calibration.badpixels import BadPixels, reasons
-from xdc_testbed.calibration.constants import ModuleConstants
+from xdc_testbed.calibration.constants import ModuleConstants, fold
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU, Detector
 from xdc_testbed.calibration.failures import ConstantsMissing
 
@@ -38,6 +38,10 @@ def some_constants(rng: Any, cells: int, frame: tuple[int, int], *, thresholds: 
     return ModuleConstants(planes(rng, shape, 4000, 300), planes(rng, shape, 0.1, 0.3), bad, limits, ())
 
 
+def planes_of(constants: ModuleConstants) -> native.Planes:
+    return native.Planes(constants.offset, constants.factor, constants.bad, constants.thresholds)
+
+
 def results(frames: int, frame: tuple[int, int]) -> tuple[Any, Any, Any]:
     return tuple(np.full((frames, *frame), 77, t) for t in (np.float32, np.uint8, np.uint32))  # type: ignore[return-value]
 
@@ -56,9 +60,10 @@ def both_ways(
     for chosen in (engine.Engine("numpy"), engine.Engine("native", how.threads, how.instructions)):
         energy, stage, mask = results(raw.shape[0], raw.shape[1:])
         counts = native.Counts.zero()
+        given = module if chosen.name == "numpy" else fold(module, adaptive=parameters.fixed_gain is None)
         with np.errstate(all="ignore"):
             engine.correct(
-                chosen, detector, raw, gain, cells, module, parameters,
+                chosen, detector, raw, gain, cells, given, parameters,
                 energy=energy, stage=stage, mask=mask, counts=counts, how=how,
             )  # fmt: skip
         bits = energy.view(np.uint32)
@@ -130,7 +135,7 @@ def test_energy_alone_is_the_energy_with_everything(instructions: int, streaming
         raw = rng.integers(0, 1 << 14, (9, *frame)).astype(np.uint16)
         gain = rng.integers(3000, 9000, raw.shape).astype(np.uint16) if thresholds else rng.integers(0, 4, raw.shape)
         coding = engine.coding_of(detector, Parameters())
-        folded = engine.fold(module, coding)
+        folded = planes_of(fold(module, adaptive=True))
         how = native.Run(2, instructions, block=256, streaming=streaming)
         energy, stage, mask = results(9, frame)
         alone = aligned(energy.shape)
@@ -164,7 +169,7 @@ def test_a_memory_cell_without_constants_is_refused() -> None:
 def test_arrays_that_do_not_fit_never_reach_the_library(wrong: str) -> None:
     rng = np.random.default_rng(1)
     coding = engine.coding_of(JUNGFRAU, Parameters())
-    folded = engine.fold(some_constants(rng, 2, (4, 8), thresholds=False), coding)
+    folded = planes_of(some_constants(rng, 2, (4, 8), thresholds=False))
     raw, code = np.zeros((3, 4, 8), np.uint16), np.zeros((3, 4, 8), np.uint8)
     energy, stage, mask = results(3, (4, 8))
     given: dict[str, Any] = {"raw": raw, "cells": np.zeros(3, int), "energy": energy, "mask": mask}
