@@ -1,4 +1,4 @@
-"""`fault`: delay, partition, stop and disk-full on nodes or between sites; listed and undone."""
+"""`fault`: delay, partition, stop, kill, disk-full and clock-skew on nodes or between sites; listed and undone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xdc_testbed.testbed.lifecycle import Testbed
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Delay, partition, stop or fill disks on a node or between sites; list and undo.",
+    help="Delay, partition, stop, kill, fill disks or set the issuer's clock wrong; list and undo.",
 )
 
 Place = Annotated[str, typer.Argument(help="A node or a site.")]
@@ -61,6 +61,36 @@ def stop(
     _apply(bed, commands.stop(bed.nodes(), node, units, how))
 
 
+@app.command()
+def kill(
+    node: Place,
+    units: Annotated[list[str], typer.Argument(help="Units such as kafka or event-router.")],
+    processes: Annotated[
+        str | None, typer.Option("--processes", help="Only those with this text in their command line: proxy.py.")
+    ] = None,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Kill services by SIGKILL once, and wait until systemd has brought them back."""
+    bed = testbed(name, state_dir)
+    _apply(bed, commands.kill(bed.nodes(), node, units, processes=processes))
+
+
+@app.command("clock-skew")
+def clock_skew(
+    node: Place,
+    seconds: Annotated[float, typer.Option("--seconds", help="Ahead of the true time; behind when negative.")] = 300.0,
+    lifetime: Annotated[
+        int | None, typer.Option("--lifetime", min=1, help="Seconds that tokens live at most meanwhile.")
+    ] = None,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Let the token issuer's clock be wrong: tokens that are not valid yet, or no longer."""
+    bed = testbed(name, state_dir)
+    _apply(bed, commands.clock_skew(bed.nodes(), node, seconds, lifetime=lifetime))
+
+
 @app.command("disk-full")
 def disk_full(
     node: Place,
@@ -78,7 +108,7 @@ def disk_full(
 def listing(output: Output = "text", name: Name = None, state_dir: StateDir = None) -> None:
     """The faults in force, on every node."""
     bed = testbed(name, state_dir)
-    _show(_run(bed, commands.listing(bed.nodes())), output)
+    _show(carry_out(bed, commands.listing(bed.nodes())), output)
 
 
 @app.command()
@@ -90,21 +120,22 @@ def clear(
 ) -> None:
     """Undo one fault, or all."""
     bed = testbed(name, state_dir)
-    _show(_run(bed, commands.clear(bed.nodes(), fault_id)), output)
+    _show(carry_out(bed, commands.clear(bed.nodes(), fault_id)), output)
 
 
 def _apply(bed: Testbed, orders: list[Order]) -> None:
-    _show(_run(bed, commands.apply(orders)), "text")
+    _show(carry_out(bed, commands.apply(orders)), "text")
 
 
-def _run(bed: Testbed, todo: Iterable[commands.NodeCommand]) -> list[tuple[str, Status]]:
+def carry_out(bed: Testbed, todo: Iterable[commands.NodeCommand]) -> list[tuple[str, Status]]:
+    """Run the agent's commands on the nodes. Raises XdcError with the words of the first one that fails."""
     answers: list[tuple[str, Status]] = []
     for command in todo:
         done = ssh.execute(
             bed.node(command.node),
             bed.known_hosts,
             *command.argv,
-            timeout=60,
+            timeout=120,
             check=False,
             input=command.stdin or None,
         )
@@ -120,7 +151,9 @@ def _show(answers: list[tuple[str, Status]], output: str) -> None:
         print(json.dumps([{"node": node, **status.model_dump(mode="json")} for node, status in answers], indent=1))
         return
     for node, status in answers:
-        word = status.outcome if status.in_force or status.outcome == "cleared" else "not in force"
+        word: str = status.outcome if status.in_force or status.outcome == "cleared" else "not in force"
+        if status.back_after is not None:
+            word = f"back after {status.back_after:.1f} s"
         print(f"  {node:<16} {status.id}  {status.text} ({status.method}, {word})")
     if not answers:
         print("  no fault")

@@ -57,7 +57,9 @@ class Client(BaseModel):
 class Config(BaseModel):
     """The configuration file.
 
-    Lifetimes in seconds; secrets_file: TOML, client id = secret, readable by the service only.
+    Lifetimes in seconds; secrets_file: TOML, client id = secret, readable by the service only; clock_offset: seconds
+    by which the clock that dates tokens is ahead, to try what wrong clocks lead to. XDC_ISSUER_CLOCK_OFFSET and
+    XDC_ISSUER_LONGEST_LIFETIME in the environment win over the file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +74,7 @@ class Config(BaseModel):
     audience: str = ANY_AUDIENCE
     lifetime: int = Field(default=3600, ge=1)
     longest_lifetime: int = Field(default=6 * 3600, ge=1)
+    clock_offset: float = 0.0
     clients: dict[str, Client]
 
 
@@ -194,7 +197,7 @@ class Issuer:
         scope = granted(form.get("scope", ""), client.scopes)
         audiences = form.get("audience", "").split() or [self._config.audience]
         seconds = bounded_lifetime(form.get("lifetime"), self._config.lifetime, self._config.longest_lifetime)
-        now = int(time.time())
+        now = int(time.time() + self._config.clock_offset)
         claims: dict[str, object] = {
             "wlcg.ver": "1.0",
             "iss": self._config.issuer,
@@ -254,7 +257,7 @@ async def _text(request: Request) -> str:
 def load(path: Path) -> tuple[Config, dict[str, str]]:
     """Configuration and client secrets. Raises WrongUsage that names the file and the key."""
     try:
-        config = Config.model_validate(tomllib.loads(path.read_text()))
+        config = Config.model_validate({**tomllib.loads(path.read_text()), **_from_environment()})
         client_secrets = tomllib.loads(config.secrets_file.read_text())
     except ValidationError as error:
         first = error.errors()[0]
@@ -266,6 +269,11 @@ def load(path: Path) -> tuple[Config, dict[str, str]]:
         if not isinstance(client_secrets.get(name), str) or not client_secrets[name]:
             raise WrongUsage(f"{config.secrets_file}: no secret for client {name}", remedy="add it")
     return config, client_secrets
+
+
+def _from_environment() -> dict[str, str]:
+    names = {"XDC_ISSUER_CLOCK_OFFSET": "clock_offset", "XDC_ISSUER_LONGEST_LIFETIME": "longest_lifetime"}
+    return {key: os.environ[name] for name, key in names.items() if name in os.environ}
 
 
 def signing_key(directory: Path) -> ECKey:
@@ -291,6 +299,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config, client_secrets = load(chosen.config)
         issuer = Issuer(config, client_secrets, signing_key(config.state_directory))
+        if config.clock_offset:
+            log.warning("tokens are dated %+g s off the true time", config.clock_offset)
     except XdcError as error:
         log.error("%s (%s)", error.message, error.remedy)  # noqa: TRY400  a sentence, not a traceback
         return error.exit_code

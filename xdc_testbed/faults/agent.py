@@ -13,8 +13,20 @@ from pathlib import Path
 from typing import Literal
 
 from xdc_testbed.errors import WrongUsage
-from xdc_testbed.faults import full_disk, netem, rules, units
-from xdc_testbed.faults.model import Delay, DiskFull, Fault, Means, Order, Partition, Record, Status, Stop
+from xdc_testbed.faults import full_disk, issuer_clock, killing, netem, rules, units
+from xdc_testbed.faults.model import (
+    ClockSkew,
+    Delay,
+    DiskFull,
+    Fault,
+    Kill,
+    Means,
+    Order,
+    Partition,
+    Record,
+    Status,
+    Stop,
+)
 from xdc_testbed.faults.records import Records
 from xdc_testbed.faults.shell import Run, here
 
@@ -53,12 +65,16 @@ class Agent:
                     means=self._means(order.fault),
                 )
                 self._records.write(record)
+            began = time.monotonic()
             try:
                 self._make(record)
             except BaseException:
                 self._undo(record)
                 self._records.remove(record.id)
                 raise
+            if isinstance(record.fault, Kill):  # it is over: what was killed runs again
+                self._records.remove(record.id)
+                return self._status(record, "applied", back_after=round(time.monotonic() - began, 2))
             return self._status(record, "applied")
 
     def listing(self) -> list[Status]:
@@ -92,6 +108,11 @@ class Agent:
             case DiskFull():
                 self._check_not_nested(fault)
                 return Means(method="overlay")
+            case Kill():
+                return Means(method="signal", active=units.active(self._run, fault.units))
+            case ClockSkew():
+                self._check_one_clock(fault)
+                return Means(method="systemd", active=units.active(self._run, [fault.unit]))
 
     def _make(self, record: Record) -> None:
         match record.fault, record.means:
@@ -106,6 +127,10 @@ class Agent:
                 units.add(self._run, record.id, fault, self._records.path(record.id), self._runtime)
             case DiskFull() as fault, _:
                 full_disk.add(self._run, record.id, Path(fault.path), fault.leave_kib)
+            case Kill() as fault, means:
+                killing.kill(self._run, fault, means.active)
+            case ClockSkew() as fault, means:
+                issuer_clock.add(self._run, record.id, fault, means.active, self._runtime)
 
     def _undo(self, record: Record) -> None:
         match record.fault, record.means:
@@ -122,6 +147,10 @@ class Agent:
                 units.remove(self._run, record.id, fault, means.active, self._runtime)
             case DiskFull() as fault, _:
                 full_disk.remove(self._run, record.id, Path(fault.path))
+            case Kill(), means:
+                killing.start(self._run, means.active)
+            case ClockSkew() as fault, means:
+                issuer_clock.remove(self._run, record.id, fault, means.active, self._runtime)
 
     def _in_force(self, record: Record) -> bool:
         match record.fault, record.means:
@@ -136,6 +165,10 @@ class Agent:
                 return units.present(self._run, record.id, fault, self._runtime)
             case DiskFull() as fault, _:
                 return full_disk.present(record.id, Path(fault.path))
+            case Kill(), means:
+                return set(units.active(self._run, means.active)) != set(means.active)
+            case ClockSkew() as fault, _:
+                return issuer_clock.present(record.id, fault, self._runtime)
         return False
 
     def _start_queue(self, fault_id: str, queue: int, milliseconds: float) -> None:
@@ -173,7 +206,21 @@ class Agent:
                     remedy=f"clear it first: xdc-testbed fault clear {record.id}",
                 )
 
-    def _status(self, record: Record, outcome: Literal["applied", "already", "listed", "cleared"]) -> Status:
+    def _check_one_clock(self, fault: ClockSkew) -> None:
+        for record in self._records.all():
+            if isinstance(record.fault, ClockSkew) and record.fault.unit == fault.unit:
+                raise WrongUsage(
+                    f"the clock of {fault.unit} is off already (fault {record.id})",
+                    remedy=f"clear it first: xdc-testbed fault clear {record.id}",
+                )
+
+    def _status(
+        self,
+        record: Record,
+        outcome: Literal["applied", "already", "listed", "cleared"],
+        *,
+        back_after: float | None = None,
+    ) -> Status:
         return Status(
             id=record.id,
             node=record.node,
@@ -182,6 +229,7 @@ class Agent:
             method=record.means.method,
             in_force=outcome != "cleared" and self._in_force(record),
             outcome=outcome,
+            back_after=back_after,
         )
 
 

@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 from pydantic import ValidationError
 
 from xdc_testbed.errors import WrongUsage, XdcError
-from xdc_testbed.faults.model import Delay, DiskFull, Fault, How, Order, Partition, Status, Stop
+from xdc_testbed.faults.model import ClockSkew, Delay, DiskFull, Fault, How, Kill, Order, Partition, Status, Stop
 
 AGENT = ("/opt/xdc-testbed/venv/bin/python", "-m", "xdc_testbed.faults")
 
@@ -92,6 +92,24 @@ def disk_full(nodes: Sequence[Machine], place: str, path: str, *, leave_kib: int
     return _orders("disk-full", (place,), full)
 
 
+def kill(nodes: Sequence[Machine], place: str, units: Sequence[str], *, processes: str | None = None) -> list[Order]:
+    """Kill systemd units, or some of their processes, once, on one node or on all nodes of a site."""
+    return _orders(
+        "kill",
+        (place,),
+        [(node, _fault(Kill, units=tuple(units), processes=processes)) for node in members(nodes, place)],
+    )
+
+
+def clock_skew(nodes: Sequence[Machine], place: str, seconds: float, *, lifetime: int | None = None) -> list[Order]:
+    """Let the clock of the token issuer on a node be wrong."""
+    return _orders(
+        "clock-skew",
+        (place,),
+        [(node, _fault(ClockSkew, seconds=seconds, lifetime=lifetime)) for node in members(nodes, place)],
+    )
+
+
 def apply(orders: Sequence[Order]) -> list[NodeCommand]:
     """The commands that carry the orders out, one for each node."""
     lines: dict[str, list[str]] = defaultdict(list)
@@ -151,7 +169,9 @@ def _blocks(nodes: Iterable[Machine]) -> tuple[IPv4Network, ...]:
     return tuple(sorted(collapse_addresses(IPv4Network(node.address) for node in nodes)))
 
 
-def _fault(model: type[Delay] | type[Partition] | type[Stop] | type[DiskFull], **fields: object) -> Fault:
+def _fault(
+    model: type[Delay] | type[Partition] | type[Stop] | type[DiskFull] | type[Kill] | type[ClockSkew], **fields: object
+) -> Fault:
     try:
         return model.model_validate(fields)
     except ValidationError as error:

@@ -26,6 +26,7 @@ from xdc_testbed.faults import namespaces
 from xdc_testbed.faults.shell import Run
 
 STAGING = Path("/run/xdc-testbed/faults")
+_PAGE = 4096
 
 
 def add(run: Run, fault_id: str, path: Path, leave_kib: int, *, staging: Path = STAGING) -> None:
@@ -42,7 +43,10 @@ def add(run: Run, fault_id: str, path: Path, leave_kib: int, *, staging: Path = 
     ]
     layers.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not namespaces.mounted(tag, str(layers)):
-        run("mount", "-t", "tmpfs", "-o", f"size={leave_kib}k,mode=0700", tag, str(layers))
+        # A tmpfs of size 0 has no limit at all: with nothing left, its one page is taken by ourselves.
+        run("mount", "-t", "tmpfs", "-o", f"size={max(leave_kib, 4)}k,mode=0700", tag, str(layers))
+    if leave_kib == 0:
+        (layers / "filling").write_bytes(bytes(_PAGE))
     upper, work = layers / "upper", layers / "work"
     for layer in (upper, work):
         layer.mkdir(exist_ok=True)

@@ -46,6 +46,10 @@ class How(StrEnum):
     FREEZE = "freeze"
 
 
+def _full_names(units: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(unit if "." in unit else f"{unit}.service" for unit in units)
+
+
 class Stop(_Strict):
     """Units are down, and nothing brings them back before the fault is cleared."""
 
@@ -53,10 +57,7 @@ class Stop(_Strict):
     units: tuple[str, ...] = Field(min_length=1)
     how: How = How.STOP
 
-    @field_validator("units")
-    @classmethod
-    def _full_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(unit if "." in unit else f"{unit}.service" for unit in value)
+    _full = field_validator("units")(_full_names)
 
     def __str__(self) -> str:
         done = {How.STOP: "stopped", How.KILL: "killed", How.FREEZE: "frozen"}[self.how]
@@ -68,7 +69,7 @@ class DiskFull(_Strict):
 
     kind: Literal["disk-full"] = "disk-full"
     path: PurePosixPath
-    leave_kib: int = Field(default=64, ge=4, le=MAX_LEFT_KIB)
+    leave_kib: int = Field(default=64, ge=0, le=MAX_LEFT_KIB)
 
     @field_validator("path")
     @classmethod
@@ -81,7 +82,51 @@ class DiskFull(_Strict):
         return f"{self.path} takes {self.leave_kib} KiB and is full then"
 
 
-Fault = Annotated[Delay | Partition | Stop | DiskFull, Field(discriminator="kind")]
+class Kill(_Strict):
+    """Units die by SIGKILL once, and systemd starts them again; nothing is held down.
+
+    processes: only the processes of the units with this text in their command line, such as `proxy.py`; the units go
+    on. within: seconds that the units have to come back.
+    """
+
+    kind: Literal["kill"] = "kill"
+    units: tuple[str, ...] = Field(min_length=1)
+    processes: str | None = Field(default=None, min_length=1)
+    within: float = Field(default=60.0, gt=0, le=600)
+
+    _full = field_validator("units")(_full_names)
+
+    def __str__(self) -> str:
+        whose = f"processes {self.processes} of " if self.processes else ""
+        return f"{whose}{', '.join(self.units)} killed, systemd starts what has died"
+
+
+class ClockSkew(_Strict):
+    """The token issuer's clock is off: its tokens are dated so many seconds ahead, or behind when negative.
+
+    lifetime: seconds that its tokens live at most. A clock that is behind does harm only when that is less than the
+    clock is off, or when a token nears its end.
+    """
+
+    kind: Literal["clock-skew"] = "clock-skew"
+    seconds: float = Field(ge=-86_400, le=86_400)
+    lifetime: int | None = Field(default=None, ge=1)
+    unit: str = "token-issuer.service"
+
+    @field_validator("seconds")
+    @classmethod
+    def _is_off(cls, value: float) -> float:
+        if value == 0:
+            raise ValueError("a clock that is 0 seconds off is right")
+        return value
+
+    def __str__(self) -> str:
+        direction = "ahead" if self.seconds > 0 else "behind"
+        shortened = f", its tokens live {self.lifetime} s" if self.lifetime else ""
+        return f"clock of {self.unit} is {abs(self.seconds):g} s {direction}{shortened}"
+
+
+Fault = Annotated[Delay | Partition | Stop | DiskFull | Kill | ClockSkew, Field(discriminator="kind")]
 
 
 class Order(_Strict):
@@ -95,7 +140,7 @@ class Order(_Strict):
 class Means(_Strict):
     """What the agent chose or found when it applied a fault, and needs to undo it.
 
-    method: `netem`, `queue`, `iptables`, `systemd` or `overlay`; number: queue or class, unique on the node;
+    method: `netem`, `queue`, `iptables`, `systemd`, `signal` or `overlay`; number: queue or class, unique on the node;
     devices: interfaces that carry a class; active: units that ran before.
     """
 
@@ -119,7 +164,9 @@ class Record(_Strict):
 
 
 class Status(_Strict):
-    """One line of the agent's answer. in_force: seen on the node now (a reboot ends it, not the record)."""
+    """One line of the agent's answer. in_force: seen on the node now (a reboot ends it, not the record);
+    back_after: seconds until what was killed ran again.
+    """
 
     id: str
     node: str
@@ -128,6 +175,7 @@ class Status(_Strict):
     method: str
     in_force: bool
     outcome: Literal["applied", "already", "listed", "cleared"]
+    back_after: float | None = None
 
     @property
     def text(self) -> str:

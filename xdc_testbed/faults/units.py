@@ -32,7 +32,7 @@ def add(run: Run, fault_id: str, fault: Stop, record: Path, runtime: Path) -> No
         run("systemctl", "kill", "--signal=SIGSTOP", *fault.units)
         return
     for unit in fault.units:
-        path = _drop_in_path(runtime, unit, fault_id)
+        path = drop_in_path(runtime, unit, fault_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(drop_in(fault_id, record))
     run("systemctl", "daemon-reload")
@@ -48,9 +48,7 @@ def present(run: Run, fault_id: str, fault: Stop, runtime: Path) -> bool:
             _is_stopped_process(run("systemctl", "show", "--property=MainPID", "--value", unit).text)
             for unit in fault.units
         )
-    return all(_drop_in_path(runtime, unit, fault_id).is_file() for unit in fault.units) and not active(
-        run, fault.units
-    )
+    return all(drop_in_path(runtime, unit, fault_id).is_file() for unit in fault.units) and not active(run, fault.units)
 
 
 def remove(run: Run, fault_id: str, fault: Stop, was_active: Sequence[str], runtime: Path) -> None:
@@ -59,18 +57,23 @@ def remove(run: Run, fault_id: str, fault: Stop, was_active: Sequence[str], runt
         run("systemctl", "kill", "--signal=SIGCONT", *fault.units, check=False)  # fails when it has ended meanwhile
         return
     for unit in fault.units:
-        path = _drop_in_path(runtime, unit, fault_id)
-        path.unlink(missing_ok=True)
-        if path.parent.is_dir() and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        remove_drop_in(drop_in_path(runtime, unit, fault_id))
     run("systemctl", "daemon-reload")
     run("systemctl", "reset-failed", *fault.units, check=False)  # fails for a unit that was never loaded
     if was_active:
         run("systemctl", "start", *was_active)
 
 
-def _drop_in_path(runtime: Path, unit: str, fault_id: str) -> Path:
+def drop_in_path(runtime: Path, unit: str, fault_id: str) -> Path:
+    """The file through which a fault changes a unit, until the next boot at most."""
     return runtime / f"{unit}.d" / f"50-{fault_id}.conf"
+
+
+def remove_drop_in(path: Path) -> None:
+    """Take a drop-in away, and its folder with the last one."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
 
 
 def _is_stopped_process(pid: str) -> bool:
