@@ -21,7 +21,17 @@ FOUNDATION = {"errors", "processes", "progress", "content", "endpoints", "redact
 """What every part may use, but those that know nothing of the kit."""
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "cli": {"demo", "interop", "testbed", "drivers", "faults", "events", "actions", "calibration", "clients"},
+    "cli": {"demo", "interop", "soak", "testbed", "drivers", "faults", "events", "actions", "calibration", "clients"},
+    "soak": {
+        "testbed",
+        "drivers",
+        "faults",
+        "clients",
+        "events.model",
+        "demo.places",
+        "demo.streams",
+        "interop.report",
+    },
     "demo": {"testbed", "clients", "events.model"},
     "interop": {"testbed", "clients"},
     "testbed": {"drivers"},
@@ -33,7 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """`cli -> demo, interop -> testbed -> drivers`; `events, actions, interop, demo -> clients`; `actions -> calibration`.
 
-The demonstration also reads the records that events are made of (events.model), and nothing else of theirs.
+The demonstration and the soak also read the records that events are made of (events.model), and nothing else of
+theirs; the soak follows topics and finds places as the demonstration does, and writes reports as interop does.
 """
 
 KNOWS_NOTHING = ("calibration", "emulators")

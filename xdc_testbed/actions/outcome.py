@@ -17,7 +17,7 @@ from typing import Any
 from xdc_testbed import redaction
 from xdc_testbed.actions.output import without_credentials
 from xdc_testbed.calibration.failures import CalibrationError
-from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenRefused
+from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenNotValid, TokenRefused
 from xdc_testbed.errors import WrongUsage, XdcError
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ def as_failure(error: XdcError | OSError) -> ActionFailed:
             return error
         case CalibrationError():
             return ActionFailed(error.message, retry=False)
+        case TokenNotValid():
+            return ActionFailed(f"denied: {error.message}", retry=True)
         case StorageDenied(status=status):
             return ActionFailed(f"denied: {error.message}", retry=status == _UNAUTHENTICATED)
         case NotFound():

@@ -15,6 +15,7 @@ from xdc_testbed.actions.storage import require_same
 from xdc_testbed.actions.work import Work, seconds_left
 from xdc_testbed.clients.digests import Content
 from xdc_testbed.clients.thirdparty import TransferResult
+from xdc_testbed.clients.token_times import fault_of
 from xdc_testbed.errors import DeadlineExceeded
 
 _COPY_DEADLINE = 600.0  # seconds, when the platform sets no earlier one
@@ -77,7 +78,7 @@ def _copy(order: CopyOrder, service: CopyService) -> None:
         job.cancel()
         raise
     if not copied.ok:
-        raise _failure(copied)
+        raise _failure(copied, fault_of(order.source_token))
 
 
 def _followed(job: CopyJob, order: CopyOrder) -> TransferResult:
@@ -88,10 +89,12 @@ def _followed(job: CopyJob, order: CopyOrder) -> TransferResult:
     return copied
 
 
-def _failure(copied: TransferResult) -> ActionFailed:
+def _failure(copied: TransferResult, dates: str | None) -> ActionFailed:
     """What the verdict of a third-party copy means. The words are the product's; XRootD 5.5 has nothing but
-    them.
+    them. dates: what is wrong with those of the token, which explains any refusal.
     """
+    if dates is not None:
+        return ActionFailed(f"third-party copy failed: {copied.message}: {dates}", retry=True)
     said = copied.message.lower()
     if copied.status == 507 or is_full(said):
         return ActionFailed(f"destination is full: {copied.message}", retry=True)

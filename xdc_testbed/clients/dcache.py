@@ -300,7 +300,8 @@ class Dcache:
                 raise unreachable(method, url, error) from error
             if answer.status_code < 400:
                 return answer
-            raise refusal(f"{method} {url}", answer.status_code, answer.headers, answer.text)
+            sent = answer.request.headers.get("Authorization")
+            raise refusal(f"{method} {url}", answer.status_code, answer.headers, answer.text, authorization=sent)
 
     def call(self, method: str, where: str, *, json: Json | None = None, params: Json | None = None) -> Any:
         """Like `send`, but the JSON of the answer; None for an empty one."""

@@ -159,12 +159,14 @@ def stage_request(told: Json) -> StageRequest:
     return StageRequest(str(told["id"]), files)
 
 
-def refusal(what: str, status: int, headers: Mapping[str, str], body: str) -> StorageError:
-    """The error for an answer of 400 and more. what: method and URL, without credentials."""
+def refusal(
+    what: str, status: int, headers: Mapping[str, str], body: str, *, authorization: str | None = None
+) -> StorageError:
+    """The error for an answer of 400 and more. what: method and URL, without credentials; authorization: as sent."""
     if status == 429:
         try:
             wait = float(headers.get("Retry-After", "1"))
         except ValueError:
             wait = 1.0
         return Busy(f"{what}: HTTP 429: {' '.join(body.split())[:200]}", retry_after=wait, body=body)
-    return storage_error(what, status, body)
+    return storage_error(what, status, body, authorization=authorization)

@@ -130,7 +130,8 @@ class EventChannels:
             ) as answer:
                 if answer.status_code >= 400:
                     text = answer.read().decode(errors="replace")
-                    raise refusal(f"GET {url}", answer.status_code, answer.headers, text)
+                    sent = answer.request.headers.get("Authorization")
+                    raise refusal(f"GET {url}", answer.status_code, answer.headers, text, authorization=sent)
                 yield _notices(answer)
         except httpx2.HTTPError as error:
             raise unreachable("GET", url, error) from error

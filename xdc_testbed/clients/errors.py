@@ -5,6 +5,7 @@ XdcError
 ├── TokenRefused           the issuer answered and gave no token
 └── StorageError           the storage answered, and not with what was asked for (status, body)
     ├── StorageDenied      401 and 403: no credential, or one that does not allow this
+    │   └── TokenNotValid  the same, and the token sent is not valid yet or no longer
     ├── NotFound           404
     └── AlreadyExists      412: the destination is there and overwriting was not allowed
 """
@@ -12,6 +13,7 @@ XdcError
 from __future__ import annotations
 
 from xdc_testbed import redaction
+from xdc_testbed.clients.token_times import fault_of
 from xdc_testbed.errors import XdcError
 
 _BODY_SHOWN = 300  # characters of a body that go into a message
@@ -43,6 +45,10 @@ class StorageDenied(StorageError):
     """No credential, or one that does not allow this."""
 
 
+class TokenNotValid(StorageDenied):
+    """The token that was sent is not valid yet, or no longer: the message says since when or until when."""
+
+
 class NotFound(StorageError):
     """The path is not there."""
 
@@ -51,11 +57,20 @@ class AlreadyExists(StorageError):
     """The destination is there, and overwriting was not allowed."""
 
 
-def storage_error(what: str, status: int, body: str) -> StorageError:
-    """The error for an HTTP answer of a storage. what: method and URL, without credentials."""
+def storage_error(what: str, status: int, body: str, *, authorization: str | None = None) -> StorageError:
+    """The error for an HTTP answer of a storage. what: method and URL, without credentials; authorization: the
+    header that was sent, of which nothing but the dates is told.
+    """
     shown = redaction.text(" ".join(body.split()))[:_BODY_SHOWN]  # a storage may repeat the token that it refuses
     message = f"{what}: HTTP {status}" + (f": {shown}" if shown else "")
     match status:
+        case 401 | 403 if fault := _dates(authorization):
+            return TokenNotValid(
+                f"{message}: {fault}",
+                status=status,
+                body=body,
+                remedy="set the clocks of the issuer and of this node",
+            )
         case 401 | 403:
             return StorageDenied(
                 message,
@@ -80,3 +95,9 @@ def unreachable(method: str, url: str, error: Exception) -> Unreachable:
 def without_query(url: str) -> str:
     """A URL for a message: redirecting storages carry capabilities in the query."""
     return url.partition("?")[0]
+
+
+def _dates(authorization: str | None) -> str | None:
+    """What is wrong with the dates of a bearer token."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return fault_of(token) if scheme.lower() == "bearer" else None

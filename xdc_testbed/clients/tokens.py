@@ -12,18 +12,23 @@ import httpx2
 
 from xdc_testbed.clients.errors import TokenRefused, Unreachable
 from xdc_testbed.clients.tls import tls_context
+from xdc_testbed.clients.token_times import TokenTimes
 
 ANY_AUDIENCE = "https://wlcg.cern.ch/jwt/v1/any"
 _RENEW_BEFORE = 60.0  # seconds before expiry at which a token is no longer handed out
+_AGAIN = 1.0  # seconds for which a token is kept though its dates are wrong: a burst does not ask for each request
 
 
 @dataclass(frozen=True)
 class AccessToken:
-    """A bearer token. expires_at: epoch seconds by the local clock; scope: as granted, space separated."""
+    """A bearer token. expires_at: epoch seconds, the earlier one of what the token and the answer say; good_from: from
+    when on it is valid, by its issuer's clock; scope: as granted, space separated.
+    """
 
     value: str = field(repr=False)
     expires_at: float
     scope: str
+    good_from: float = 0.0
 
 
 class TokenSource:
@@ -57,14 +62,25 @@ class TokenSource:
         )
         self._endpoint: str | None = None
         self._current: AccessToken | None = None
+        self._asked = 0.0
         self._lock = threading.Lock()
 
     def token(self) -> str:
-        """A token with this source's scope and audience, valid for another minute if the issuer allows."""
+        """A token with this source's scope and audience, valid for another minute if the issuer allows.
+
+        One that is not valid yet, or no longer, because the issuer's clock is off, is not kept.
+        """
         with self._lock:
-            if self._current is None or self._current.expires_at - _RENEW_BEFORE < time.time():
+            if self._current is None or not self._keeps(self._current, time.time()):
                 self._current = self.request()
+                self._asked = time.monotonic()
             return self._current.value
+
+    def _keeps(self, token: AccessToken, now: float) -> bool:
+        if token.good_from <= now < token.expires_at - _RENEW_BEFORE:
+            return True
+        wrong = now < token.good_from or token.expires_at <= now
+        return wrong and time.monotonic() - self._asked < _AGAIN
 
     def fetch(self, scope: str | None = None, audience: str | None = None, lifetime: float | None = None) -> str:
         """A fresh token, not kept. lifetime: seconds; the issuer may give less."""
@@ -99,8 +115,13 @@ class TokenSource:
                 error=code,
                 remedy="check the client's id, secret and allowed scopes",
             )
-        seconds = float(expires_in) if isinstance(expires_in, int | float) else 0.0
-        return AccessToken(value, time.time() + seconds, str(content.get("scope", form["scope"])))
+        now = time.time()
+        expires_at = now + (float(expires_in) if isinstance(expires_in, int | float) else 0.0)
+        times = TokenTimes.of(value)
+        if times is not None and times.expires is not None:
+            expires_at = min(expires_at, times.expires)
+        begins = times.begins if times is not None else 0.0
+        return AccessToken(value, expires_at, str(content.get("scope", form["scope"])), begins)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -338,4 +338,4 @@ class WebDav:
         except httpx2.HTTPError:
             text = ""  # the status alone says enough
         what = f"{answer.request.method} {without_query(str(answer.request.url))}"
-        raise storage_error(what, answer.status_code, text)
+        raise storage_error(what, answer.status_code, text, authorization=answer.request.headers.get("Authorization"))

@@ -103,7 +103,7 @@ def junit(records: Sequence[CaseRecord], name: str = "xdc-testbed interop") -> s
                 suite,
                 "testcase",
                 classname=f"interop.{case_id}",
-                name=_printable(f"{record.where} [{record.dimensions}]"),
+                name=printable(f"{record.where} [{record.dimensions}]"),
                 time=f"{record.timings.seconds:.3f}",
             )
             _verdict(test, record)
@@ -112,7 +112,7 @@ def junit(records: Sequence[CaseRecord], name: str = "xdc-testbed interop") -> s
 
 
 def _verdict(test: ElementTree.Element, record: CaseRecord) -> None:
-    reason = _printable(record.reason or "")
+    reason = printable(record.reason or "")
     match record.outcome:
         case "fail" | "unexpected-pass":
             ElementTree.SubElement(test, "failure", type=record.outcome, message=reason).text = reason
@@ -138,7 +138,7 @@ def _totals(records: Sequence[CaseRecord]) -> dict[str, str]:
     }
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text without the characters that XML 1.0 forbids."""
     return "".join(c if c in "\t\n\r" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE else "�" for c in text)
 

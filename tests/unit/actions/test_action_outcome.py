@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xdc_testbed.actions.outcome import ActionFailed, as_failure, plain, run
 from xdc_testbed.actions.work import seconds_left
 from xdc_testbed.calibration import InputTruncated
-from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenRefused, Unreachable
+from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenNotValid, TokenRefused, Unreachable
 from xdc_testbed.errors import DeadlineExceeded, XdcError
 
 
@@ -57,6 +57,7 @@ def test_anything_becomes_strict_json(value: Any) -> None:
     [
         (InputTruncated("x"), False),
         (StorageDenied("x", status=403), False),
+        (TokenNotValid("x", status=403), True),
         (StorageDenied("x", status=401), True),
         (NotFound("x", status=404), False),
         (StorageError("x", status=507), True),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from urllib.parse import parse_qs
 
 import httpx2
@@ -43,6 +46,43 @@ def test_a_token_is_used_until_a_minute_before_its_end() -> None:
     issuer.expires_in = 30
     short = Issuer(expires_in=30).source()
     assert [short.token(), short.token()] == ["token-1", "token-2"]
+
+
+def dated(name: str, *, begins: float, ends: float) -> str:
+    """A token without a signature, valid from and until so many seconds from now."""
+    now = time.time()
+    claims = {"iss": ISSUER, "jti": name, "iat": now + begins, "nbf": now + begins, "exp": now + ends}
+    return f"head.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.signature"
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(300, 3900), (-540, -60)])
+def test_a_token_whose_dates_are_wrong_is_not_kept(begins: float, ends: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next try gets a good one as soon as the issuer's clock is right, not an hour later."""
+    monkeypatch.setattr("xdc_testbed.clients.tokens._AGAIN", 0.0)
+    wrong, right = dated("wrong", begins=begins, ends=ends), dated("right", begins=0, ends=3600)
+    issuer = Issuer(answer=httpx2.Response(200, json={"access_token": wrong, "expires_in": 3600}))
+    source = issuer.source()
+    assert source.token() == wrong
+    issuer.answer = httpx2.Response(200, json={"access_token": right, "expires_in": 3600})
+    assert [source.token(), source.token()] == [right, right]
+    assert len(issuer.forms) == 2
+
+
+def test_a_burst_of_requests_asks_once_for_a_token_whose_dates_are_wrong() -> None:
+    token = dated("wrong", begins=300, ends=3900)
+    issuer = Issuer(answer=httpx2.Response(200, json={"access_token": token, "expires_in": 3600}))
+    source = issuer.source()
+    assert {source.token() for _ in range(5)} == {token}
+    assert len(issuer.forms) == 1
+
+
+def test_a_token_ends_when_it_says_so_itself_whatever_the_answer_says() -> None:
+    token = dated("behind", begins=-300, ends=30)
+    issuer = Issuer(answer=httpx2.Response(200, json={"access_token": token, "expires_in": 3600}))
+    source = issuer.source()
+    source.token()
+    source.token()
+    assert len(issuer.forms) == 2
 
 
 def test_the_endpoint_is_discovered_once() -> None:

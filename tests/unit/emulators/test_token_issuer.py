@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,22 @@ def test_a_wrong_configuration_names_what_is_wrong(tmp_path: Path, text: str, na
     path.write_text(text)
     with pytest.raises(WrongUsage, match=named):
         token_issuer.load(path)
+
+
+def test_a_wrong_clock_of_the_environment_dates_the_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five minutes behind and living for four: expired when it is issued."""
+    (tmp_path / "secrets.toml").write_text(f"demo = {SECRET!r}\n")
+    path = tmp_path / "token-issuer.toml"
+    path.write_text(
+        f"issuer = 'https://i.test'\ncertificate = 'c'\nprivate_key = 'k'\nstate_directory = '{tmp_path}'\n"
+        f"secrets_file = '{tmp_path}/secrets.toml'\n[clients.demo]\nscopes = ['storage.read:/data']\n"
+    )
+    monkeypatch.setenv("XDC_ISSUER_CLOCK_OFFSET", "-300")
+    monkeypatch.setenv("XDC_ISSUER_LONGEST_LIFETIME", "240")
+    issuer = Issuer(*token_issuer.load(path), token_issuer.signing_key(tmp_path))
+    found = claims(issuer, issuer.grant(None, form()))
+    assert found["exp"] == found["iat"] + 240  # type: ignore[operator]
+    assert found["nbf"] == pytest.approx(time.time() - 300, abs=60)
 
 
 def test_a_client_without_secret_is_a_wrong_configuration(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ class FakeNode:
     chains: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     said: list[tuple[str, ...]] = field(default_factory=list)
     fail_on: str | None = None
+    restarts: bool = True  # whether systemd starts a killed unit again
+    starts: int = 0
 
     def __post_init__(self) -> None:
         for table, chain in (("filter", "INPUT"), ("filter", "OUTPUT"), ("mangle", "PREROUTING")):
@@ -84,9 +86,15 @@ class FakeNode:
             case "is-active":
                 running = units[0] in self.active
                 return (0, "active") if running else (3, "inactive")
+            case "show":
+                return 0, f"start-{self.starts}"
+            case "kill" if "--signal=SIGKILL" in rest:
+                self.starts += 1
+                self.active -= set() if self.restarts else set(units)
             case "stop":
                 self.active -= set(units)
-            case "start":
+            case "start" | "restart":
+                self.starts += 1
                 self.active |= set(units)
         return 0, ""
 

@@ -8,9 +8,21 @@ from typing import Any
 
 import pytest
 
-from xdc_testbed.errors import WrongUsage
+from xdc_testbed.errors import DeadlineExceeded, WrongUsage
 from xdc_testbed.faults.agent import Agent
-from xdc_testbed.faults.model import Delay, DiskFull, Fault, How, Means, Order, Partition, Record, Stop
+from xdc_testbed.faults.model import (
+    ClockSkew,
+    Delay,
+    DiskFull,
+    Fault,
+    How,
+    Kill,
+    Means,
+    Order,
+    Partition,
+    Record,
+    Stop,
+)
 from xdc_testbed.faults.records import Records
 from xdc_testbed.processes import CommandFailed
 
@@ -141,3 +153,43 @@ def test_a_folder_that_is_not_there_cannot_be_full(agent: Agent, tmp_path: Path)
     with pytest.raises(WrongUsage, match="no such folder"):
         agent.apply(order(DiskFull.model_validate({"path": str(tmp_path / "absent")})))
     assert agent.listing() == []
+
+
+def test_a_killed_service_is_back_when_the_agent_answers_and_nothing_is_left_to_undo(agent: Agent, node: Any) -> None:
+    node.active = {"kafka.service"}
+    status = agent.apply(order(Kill(units=("kafka",))))
+    assert (status.outcome, status.in_force) == ("applied", False)
+    assert status.back_after is not None
+    assert ("systemctl", "kill", "--signal=SIGKILL", "kafka.service") in node.said
+    assert agent.listing() == []
+
+
+def test_a_killed_service_that_stays_away_is_an_error_and_is_started(agent: Agent, node: Any) -> None:
+    node.active, node.restarts = {"kafka.service"}, False
+    with pytest.raises(DeadlineExceeded, match=r"kafka\.service did not come back"):
+        agent.apply(order(Kill(units=("kafka",), within=0.2)))
+    assert node.active == {"kafka.service"}
+    assert agent.listing() == []
+
+
+def test_a_service_that_does_not_run_cannot_be_killed(agent: Agent, node: Any) -> None:
+    with pytest.raises(WrongUsage, match=r"kafka\.service does not run"):
+        agent.apply(order(Kill(units=("kafka",))))
+    assert node.active == set()
+
+
+def test_a_wrong_clock_is_a_drop_in_that_clearing_takes_away(agent: Agent, node: Any, tmp_path: Path) -> None:
+    node.active = {"token-issuer.service"}
+    drop_in = tmp_path / "systemd" / "token-issuer.service.d" / "50-fault-1.conf"
+    assert agent.apply(order(ClockSkew(seconds=-300, lifetime=240))).in_force
+    assert {"Environment=XDC_ISSUER_CLOCK_OFFSET=-300", "Environment=XDC_ISSUER_LONGEST_LIFETIME=240"} <= set(
+        drop_in.read_text().splitlines()
+    )
+    with pytest.raises(WrongUsage, match="is off already"):
+        agent.apply(order(ClockSkew(seconds=300), "fault-2"))
+    agent.clear("fault-1")
+    assert not drop_in.parent.exists()
+    assert [words[1] for words in node.said if words[1] in {"daemon-reload", "restart"}] == [
+        "daemon-reload",
+        "restart",
+    ] * 2

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from xdc_testbed.clients.dcache import Busy, Dcache, FileInfo
 from xdc_testbed.clients.dcache_events import GARBAGE, EventChannels, Notice
-from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, Unreachable
+from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenNotValid, Unreachable
 from xdc_testbed.errors import XdcError
 from xdc_testbed.events import service
 from xdc_testbed.events.kafka import read_config
@@ -183,7 +183,7 @@ class Source:
 
     def _lost(self, error: Exception) -> None:
         """A stream that did not open. A channel that is gone, or another user's, is given up."""
-        if isinstance(error, NotFound | StorageDenied):
+        if isinstance(error, NotFound | StorageDenied) and not isinstance(error, TokenNotValid):
             log.warning("the channel is gone; making another one")
             self._tree.set("channel", None)
             self._tree.commit()
