@@ -158,6 +158,24 @@ def _written(testbed: Xdc) -> int:
     return int(said.out.strip())
 
 
+def test_every_fault_of_the_short_soak_leaves_each_file_with_one_end(healed: Xdc, tmp_path: Path) -> None:
+    """Kills, delay, partition, a full disk, a wrong clock: files in = results + dead letters, nothing twice."""
+    said = healed(
+        "test", "soak", "--plan", "soak-short", "--out", str(tmp_path), "--output", "json", ok=False, timeout=3000
+    )
+    lines = {line["span"]["name"]: line for line in said.json["lines"]}
+    assert {name: line["problems"] for name, line in lines.items() if not line["green"]} == {}
+    assert said.code == 0, said.err
+    assert len(lines) == 10
+    assert sum(line["files_in"] for line in lines.values()) == sum(
+        line["results"] + line["dead_letters"] for line in lines.values()
+    )
+    ahead = lines["issuer 5 minutes ahead"]["reasons"]
+    assert any("not valid before" in reason for reason in ahead)
+    assert {path.name for path in tmp_path.iterdir()} >= {"lines.jsonl", "junit.xml", "report.html", "facts.jsonl"}
+    assert healed("fault", "list", "--output", "json").json == []
+
+
 def test_a_partition_between_sites_is_felt_listed_and_undone(healed: Xdc) -> None:
     probe = ("bash", "-c", "timeout 3 bash -c 'exec 3<>/dev/tcp/remote-storage.xdc.test/8443'")
     assert healed.on("desy-client", *probe).code == 0
