@@ -13,11 +13,10 @@ from xdc_testbed.errors import DeadlineExceeded, WrongUsage
 from xdc_testbed.faults.model import Kill
 from xdc_testbed.faults.shell import Run
 
-CGROUPS = Path("/sys/fs/cgroup")
 _LOOK = 0.1
 
 
-def kill(run: Run, fault: Kill, active: Sequence[str], cgroups: Path = CGROUPS) -> None:
+def kill(run: Run, fault: Kill, active: Sequence[str]) -> None:
     """Kill, and wait until systemd has brought back what died.
 
     Raises WrongUsage for a unit that does not run or has no such process, DeadlineExceeded when one stays away.
@@ -25,7 +24,7 @@ def kill(run: Run, fault: Kill, active: Sequence[str], cgroups: Path = CGROUPS) 
     if idle := [unit for unit in fault.units if unit not in active]:
         raise WrongUsage(f"{', '.join(idle)} does not run, so it cannot be killed", remedy="see: xdc-testbed status")
     if fault.processes is not None:
-        found = [pid for unit in fault.units for pid in _processes(run, unit, fault.processes, cgroups)]
+        found = [pid for unit in fault.units for pid in _processes(run, unit, fault.processes)]
         if not found:
             raise WrongUsage(
                 f"no process of {', '.join(fault.units)} has '{fault.processes}' in its command line",
@@ -70,16 +69,20 @@ def _started(run: Run, unit: str) -> str:
     return run("systemctl", "show", "--property=InvocationID", "--value", unit).text
 
 
-def _processes(run: Run, unit: str, text: str, cgroups: Path) -> list[int]:
-    """Processes of a unit, whatever group below its own they are in, whose command line has the text."""
-    group = run("systemctl", "show", "--property=ControlGroup", "--value", unit).text
-    folder = cgroups / group.strip("/")
-    pids = [int(line) for file in folder.rglob("cgroup.procs") for line in file.read_text().split()]
-    return [pid for pid in pids if text in _command_line(pid)]
+def _processes(run: Run, unit: str, text: str) -> list[int]:
+    """Processes of a unit whose command line has the text: those in the control group of its main process.
+
+    By what /proc says of both, as the group's own path is another one inside a container.
+    """
+    main = run("systemctl", "show", "--property=MainPID", "--value", unit).text
+    group = _read(main, "cgroup")
+    pids = [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    same = [pid for pid in pids if group and _read(pid, "cgroup") == group]
+    return [int(pid) for pid in same if text in _read(pid, "cmdline").replace("\0", " ")]
 
 
-def _command_line(pid: int) -> str:
+def _read(pid: str, name: str) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return Path("/proc", pid, name).read_bytes().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""

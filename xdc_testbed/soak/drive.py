@@ -204,6 +204,8 @@ class _Run:
         try:
             problems += self._make(orders)
             self._wait_until(time.monotonic() + step.lasts)
+            if (text := step.must_say) is not None:  # else the line is red by this, so nothing is said of it here
+                self._within_deadline(lambda: ledger.says(number, text), f"a dead letter says '{text}'")
         finally:
             lasting = [order for group in orders for order in group if not isinstance(order.fault, Kill)]
             self._undo(lasting)

@@ -100,7 +100,8 @@ class Step(_Strict):
     lasts: float = Field(gt=0, description="Seconds until the faults are undone, and the step's files are counted.")
     faults: tuple[PlannedFault, ...] = Field(min_length=1, description="Made in this order.")
     must_say: str | None = Field(
-        default=None, description="At least one dead letter of the step has to have this in its reason."
+        default=None,
+        description="At least one dead letter of the step has to have this in its reason; the step goes on until one has.",
     )
 
 

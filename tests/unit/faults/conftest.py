@@ -21,6 +21,7 @@ class FakeNode:
     fail_on: str | None = None
     restarts: bool = True  # whether systemd starts a killed unit again
     starts: int = 0
+    main_pid: int = 0
 
     def __post_init__(self) -> None:
         for table, chain in (("filter", "INPUT"), ("filter", "OUTPUT"), ("mangle", "PREROUTING")):
@@ -87,7 +88,7 @@ class FakeNode:
                 running = units[0] in self.active
                 return (0, "active") if running else (3, "inactive")
             case "show":
-                return 0, f"start-{self.starts}"
+                return 0, f"{self.main_pid}" if "--property=MainPID" in rest else f"start-{self.starts}"
             case "kill" if "--signal=SIGKILL" in rest:
                 self.starts += 1
                 self.active -= set() if self.restarts else set(units)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -193,3 +197,21 @@ def test_a_wrong_clock_is_a_drop_in_that_clearing_takes_away(agent: Agent, node:
         "daemon-reload",
         "restart",
     ] * 2
+
+
+def test_only_processes_with_the_word_in_their_command_line_are_killed(agent: Agent, node: Any) -> None:
+    """The unit's main process stands for its control group; here it is a process of ours."""
+    word = f"victim-{os.getpid()}"
+    victim = subprocess.Popen([sys.executable, "-c", "input()", word], stdin=subprocess.PIPE)
+    other = subprocess.Popen([sys.executable, "-c", "input()", "other"], stdin=subprocess.PIPE)
+    try:
+        node.active, node.main_pid = {"openwhisk.service"}, victim.pid
+        agent.apply(order(Kill(units=("openwhisk",), processes=word)))
+        assert victim.wait(timeout=10) == -signal.SIGKILL
+        assert other.poll() is None
+        with pytest.raises(WrongUsage, match=f"no process of .* has '{word}'"):
+            agent.apply(order(Kill(units=("openwhisk",), processes=word)))
+    finally:
+        for process in (victim, other):
+            process.kill()
+            process.communicate()
