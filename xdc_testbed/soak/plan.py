@@ -101,7 +101,7 @@ class Step(_Strict):
     faults: tuple[PlannedFault, ...] = Field(min_length=1, description="Made in this order.")
     must_say: str | None = Field(
         default=None,
-        description="At least one dead letter of the step has to have this in its reason; the step goes on until one has.",
+        description="A dead letter of the step has to have this in its reason; the step goes on until one has.",
     )
 
 
