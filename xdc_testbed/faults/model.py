@@ -97,8 +97,8 @@ class Kill(_Strict):
     _full = field_validator("units")(_full_names)
 
     def __str__(self) -> str:
-        whose = f"processes {self.processes} of " if self.processes else ""
-        return f"{whose}{', '.join(self.units)} killed, systemd starts what has died"
+        units = ", ".join(self.units)
+        return f"processes '{self.processes}' of {units} killed" if self.processes else f"{units} killed once"
 
 
 class ClockSkew(_Strict):

@@ -196,7 +196,8 @@ class _Run:
         )
 
     def _step(self, number: int, step: Step, orders: list[list[Order]]) -> None:
-        self.report(Event("note", f"{step.name}: {'; '.join(_sentences(orders))}"))
+        said = plans.sentences(step, orders)
+        self.report(Event("note", f"{step.name}: {'; '.join(said)}"))
         ledger, problems = self.stream.ledger, list[str]()
         with self.stream.lock:
             ledger.open(number)
@@ -215,12 +216,12 @@ class _Run:
             ledger.close()
         late = self._within_deadline(lambda: not ledger.waiting(number), f"every file of '{step.name}' has ended")
         down = self._services_back()
-        problems += [said for said in (late, down) if said]
+        problems += [problem for problem in (late, down) if problem]
         with self.stream.lock:
             recovered = None if problems else round(ledger.recovered(over), 1)
             span = Span(
                 name=step.name,
-                faults=tuple(_sentences(orders)),
+                faults=tuple(said),
                 began=round(began - self.started, 1),
                 over=round(over - self.started, 1),
                 recovered=recovered,
@@ -228,9 +229,9 @@ class _Run:
             )
             line = ledger.line(number, span, problems)
         self.spans.append((span, problems))
-        said = f"{line.files_in} files in, {line.results} results, {line.dead_letters} dead letters"
+        counted = f"{line.files_in} files in, {line.results} results, {line.dead_letters} dead letters"
         again = "" if recovered is None else f", recovered in {recovered:g} s"
-        self.report(Event("note", f"{step.name}: {said}{again}"))
+        self.report(Event("note", f"{step.name}: {counted}{again}"))
         for problem in line.problems:
             self.report(Event("warning", f"{step.name}: {problem}"))
 
@@ -279,11 +280,3 @@ def _not_active(bed: Testbed) -> list[str]:
         for unit, word in units.items()
         if word != "active"
     ]
-
-
-def _sentences(orders: list[list[Order]]) -> list[str]:
-    """Each fault once, with the nodes that it is made on."""
-    said: dict[str, list[str]] = {}
-    for order in (order for group in orders for order in group):
-        said.setdefault(str(order.fault), []).append(order.node)
-    return [f"{text} ({', '.join(nodes)})" for text, nodes in said.items()]

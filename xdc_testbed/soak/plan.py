@@ -63,6 +63,11 @@ class Between(_Strict):
         """The two sides; None: all others."""
         return self.between[0], self.between[1] if len(self.between) == 2 else None
 
+    @property
+    def said(self) -> str:
+        """The two sides in words."""
+        return " and ".join(self.between) if len(self.between) == 2 else f"{self.between[0]} and all others"
+
 
 class Delay(Between):
     """Each round trip takes longer."""
@@ -70,11 +75,17 @@ class Delay(Between):
     kind: Literal["delay"]
     milliseconds: float = Field(gt=0, le=10_000, description="Added to each round trip.")
 
+    def __str__(self) -> str:
+        return f"round trips between {self.said} take {self.milliseconds:g} ms more"
+
 
 class Partition(Between):
     """Every packet is lost."""
 
     kind: Literal["partition"]
+
+    def __str__(self) -> str:
+        return f"no packet between {self.said}"
 
 
 class ClockSkew(_Strict):
@@ -163,6 +174,16 @@ def orders(step: Step, nodes: Sequence[Node]) -> list[list[Order]]:
     service, node or site.
     """
     return [_orders(fault, nodes) for fault in step.faults]
+
+
+def sentences(step: Step, made: Sequence[Sequence[Order]]) -> list[str]:
+    """The faults of a step in words; made: their orders, in the same turn."""
+    return [
+        str(fault)
+        if isinstance(fault, Between)
+        else f"{orders[0].fault} ({', '.join(dict.fromkeys(order.node for order in orders))})"
+        for fault, orders in zip(step.faults, made, strict=True)
+    ]
 
 
 def services(nodes: Sequence[Node]) -> dict[str, list[str]]:
