@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from xdc_testbed.clients.openwhisk import ActivationRecord
+from xdc_testbed.clients.openwhisk import ActivationRecord, AsyncOpenWhisk
 from xdc_testbed.events.model import LONGEST_REASON
-from xdc_testbed.events.targets import Failed, Succeeded
-from xdc_testbed.events.targets.openwhisk import outcome
+from xdc_testbed.events.targets import Failed, Outcome, Succeeded, Throttled, Unavailable
+from xdc_testbed.events.targets import openwhisk as target
+from xdc_testbed.events.targets.openwhisk import OpenWhiskSection, OpenWhiskTarget, outcome
 
 TOO_LARGE = "The action produced a response that exceeded the allowed length"
 
@@ -79,3 +84,69 @@ def test_an_answer_nested_too_deeply_is_a_final_failure() -> None:
 
 def test_an_answer_that_is_no_object_is_kept() -> None:
     assert outcome(record("success", [1, 2])) == Succeeded({"value": [1, 2]}, "0" * 32, 1.5)
+
+
+def answered(answer: httpx2.Response | Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """What the dispatcher is told when OpenWhisk answers so."""
+
+    def respond(_: httpx2.Request) -> httpx2.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(target, "AsyncOpenWhisk", partial(AsyncOpenWhisk, transport=httpx2.MockTransport(respond)))
+    (tmp_path / "auth").write_text("uuid:key")
+
+    async def invoke() -> Outcome:
+        one = OpenWhiskTarget(OpenWhiskSection(api_host="http://whisk", auth_file=tmp_path / "auth"))
+        return await one.invoke("/_/xdc/noop", {"work_id": "w"})
+
+    return asyncio.run(invoke())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "retry"),
+    [
+        (413, Failed, False),
+        (404, Failed, True),
+        (400, Failed, True),
+        (500, Failed, True),
+        (429, Throttled, None),
+        (503, Unavailable, None),
+        (401, Unavailable, None),
+        (403, Unavailable, None),
+    ],
+)
+def test_a_refusal_is_waited_out_tried_again_or_final(
+    status: int, kind: type[Outcome], retry: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = answered(httpx2.Response(status, json={"error": "no", "code": "x"}), tmp_path, monkeypatch)
+    assert isinstance(found, kind)
+    assert getattr(found, "retry", None) is retry
+    assert f"HTTP {status}: no" in found.reason
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(200, html="<html>a gateway's page</html>"),
+        httpx2.Response(200, json={"activationId": "0" * 32, "response": {}}),
+        httpx2.Response(200, content=b"[" * 100_000),
+        httpx2.Response(200, content=b'{"response":' + b"9" * 5000 + b"}"),
+        httpx2.Response(204),
+    ],
+)
+def test_an_answer_that_openwhisk_would_not_give_is_a_failure_that_may_pass(
+    answer: httpx2.Response, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = answered(answer, tmp_path, monkeypatch)
+    assert isinstance(found, Failed)
+    assert found.retry
+    assert "record" in found.reason
+
+
+@pytest.mark.parametrize("error", [httpx2.ConnectError("refused"), httpx2.ReadError("reset")])
+def test_an_openwhisk_that_is_away_is_waited_for(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(answered(error, tmp_path, monkeypatch), Unavailable)
