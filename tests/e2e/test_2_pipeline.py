@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import Xdc
 
@@ -53,6 +55,28 @@ print(json.dumps({"files": len(raw), "events": [event.data.run.model_dump() for 
 WRITE = """
 storage.put(sys.argv[1], b"x")
 """
+
+TOPICS = """
+from xdc_testbed.events.kafka import DEAD_LETTERS, EVENTS, INVOCATIONS
+said = []
+for topic in (EVENTS, INVOCATIONS, RESULTS, DEAD_LETTERS, RUN_EVENTS):
+    with Feed(broker, topic) as feed:
+        said += [entry.value.decode() for entry in feed.until_now()]
+print(json.dumps(said))
+"""
+
+RECORDS = """
+from pathlib import Path
+from xdc_testbed.clients.openwhisk import OpenWhisk
+
+here = Path("/etc/xdc-testbed")
+with OpenWhisk("https://desy-functions.xdc.test:3233", (here / "openwhisk.auth").read_text(), here / "ca.pem") as whisk:
+    for record in whisk.activations():
+        print(record.name, record.result, record.logs, dict(record.annotations))
+"""
+
+PYTHON = "/opt/xdc-testbed/venv/bin/python"
+TOKEN = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{20,}")
 
 RESULTS_OF = """
 paths = sys.argv[1:]
@@ -112,8 +136,35 @@ def test_a_file_that_no_source_has_told_is_found_and_acted_on_once(healed: Xdc) 
 
 def _on_client(testbed: Xdc, program: str, *arguments: str) -> Any:
     """Run a program on the client node; what it prints, parsed."""
-    said = testbed.on("desy-client", "/opt/xdc-testbed/venv/bin/python", "-c", CLIENT + program, *arguments)
+    said = testbed.on("desy-client", PYTHON, "-c", CLIENT + program, *arguments)
     return json.loads(said.out) if said.out.strip() else None
+
+
+def secrets_of(testbed: Xdc) -> list[str]:
+    """Every password, key and client secret that the testbed was made with."""
+
+    def words(tree: dict[str, Any]) -> Iterator[str]:
+        for value in tree.values():
+            yield from words(value) if isinstance(value, dict) else str(value).replace(":", " ").split()
+
+    (file,) = testbed.state_dir.glob("*/secrets.yml")
+    return sorted({word for word in words(yaml.safe_load(file.read_text())) if len(word) >= 8})
+
+
+def test_no_secret_and_no_token_is_in_a_journal_a_record_or_the_report(testbed: Xdc, tmp_path: Path) -> None:
+    """A token is known by its shape: two parts of JSON in base64, and the signature."""
+    testbed("demo", "--preset", "tiny", "--out", str(tmp_path), "--output", "json")
+    told = {path.name: path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.suffix != ".h5"}
+    for node in testbed("status", "--output", "json").json["nodes"]:
+        journal = ("journalctl", "-b", "--no-pager", "-o", "cat")
+        told[f"journal of {node['name']}"] = testbed.on(node["name"], *journal).out
+    told["topics"] = "\n".join(_on_client(testbed, TOPICS))
+    told["activation records"] = testbed.on("desy-functions", PYTHON, "-c", RECORDS).out
+    assert "/_/xdc/calibrate" in told["topics"]
+    assert "xdc/calibrate" in told["activation records"]
+    found = [(where, secret) for where, text in told.items() for secret in secrets_of(testbed) if secret in text]
+    tokens = [(where, found[0][:40]) for where, text in told.items() if (found := TOKEN.search(text)) is not None]
+    assert (found, tokens) == ([], [])
 
 
 def test_interoperability_suite_has_no_bad_result(testbed: Xdc, tmp_path: Path) -> None:
