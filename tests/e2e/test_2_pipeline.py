@@ -160,6 +160,7 @@ def test_no_secret_and_no_token_is_in_a_journal_a_record_or_the_report(testbed: 
         told[f"journal of {node['name']}"] = testbed.on(node["name"], *journal).out
     told["topics"] = "\n".join(_on_client(testbed, TOPICS))
     told["activation records"] = testbed.on("desy-functions", PYTHON, "-c", RECORDS).out
+    assert "routing by" in told["journal of desy-stream"]
     assert "/_/xdc/calibrate" in told["topics"]
     assert "xdc/calibrate" in told["activation records"]
     found = [(where, secret) for where, text in told.items() for secret in secrets_of(testbed) if secret in text]
