@@ -1,4 +1,4 @@
-"""`image`: bake the node image from the roles."""
+"""`image`: bake the images of nodes from the roles."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ def build(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build both layers anew.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Bake the roles' install stage into the node image; does nothing when the image with this content exists."""
+    """Bake the roles' install stage into the images that the profile's nodes need; keeps those with this content."""
     description = load(file, profile=profile).description
     base = base_dir(state_dir)
     engine = Engine.find(description.podman.engine, base / ".image")
     with reporting() as report:
-        print(images.ensure(description, engine, state_base=base, report=report, rebuild=rebuild))
+        for kind in sorted({images.kind_of(node.groups) for node in description.nodes.values()}):
+            print(images.ensure(description, engine, state_base=base, report=report, kind=kind, rebuild=rebuild))
 
 
 @app.command()
 def show(output: Output = "text", state_dir: StateDir = None) -> None:
-    """Names of both layers, and whether they are built."""
+    """Names of the base and of every image of nodes, and whether they are built."""
     facts = images.describe(Engine.find("auto", base_dir(state_dir) / ".image"))
     print(json.dumps(facts) if output == "json" else "\n".join(f"  {key:<12} {value}" for key, value in facts.items()))
 

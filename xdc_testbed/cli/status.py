@@ -35,6 +35,7 @@ def status(
         raise WrongUsage(f"testbed '{bed.name}' has been begun but has no nodes yet", remedy="run up again")
     units = bed.units()
     endpoints = bed.endpoints()
+    clouds = bed.clouds_file()
     if output == "json":
         print(
             json.dumps(
@@ -43,6 +44,7 @@ def status(
                     "id": bed.require().id,
                     "nodes": [node.to_json() | {"units": units[node.name]} for node in nodes],
                     "endpoints": [endpoint.model_dump(mode="json") for endpoint in endpoints],
+                    "clouds_file": str(clouds) if clouds else None,
                 },
                 indent=1,
             )
@@ -54,6 +56,8 @@ def status(
             print(f"  {node.name:<16} {node.site:<8} {node.address:<15} ssh -p {node.ssh_port}  {words}")
         for endpoint in endpoints:
             print(_line(endpoint))
+        if clouds:
+            print(f"  OS_CLIENT_CONFIG_FILE={clouds}  clouds: {bed.name}, {bed.name}-admin")
     if any(word != "active" for node in units.values() for word in node.values()):
         raise typer.Exit(1)
 

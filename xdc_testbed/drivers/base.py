@@ -52,7 +52,9 @@ class Node:
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """A machine that shall exist. memory: MiB; publish: ports to be reachable on the controller's loopback."""
+    """A machine that shall exist. memory: MiB; publish: ports to be reachable on the controller's loopback; image: of
+    this node, where it is not the request's; volumes: folders outside the layers of the image, gone with the node.
+    """
 
     name: str
     site: str
@@ -60,6 +62,8 @@ class NodeRequest:
     memory: int
     cpus: float
     publish: tuple[int, ...] = ()
+    image: str | None = None
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

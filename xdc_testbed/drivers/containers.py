@@ -291,10 +291,11 @@ class Containers:
             node.memory,
             node.cpus,
             list(node.publish),
-            request.image,
+            node.image or request.image,
             request.domain,
             _public(request.state_dir / "keys" / "id_ed25519.pub"),
         ]
+        made_from += node.volumes
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
     def _run_node(self, request: Request, node: NodeRequest) -> None:
@@ -312,8 +313,9 @@ class Containers:
                 mac=mac,
                 memory_mib=node.memory,
                 cpus=node.cpus,
-                image=request.image,
+                image=node.image or request.image,
                 publish=publish,
+                volumes=node.volumes,
                 labels={
                     LABEL: request.testbed_id,
                     f"{LABEL}.name": request.testbed_name,

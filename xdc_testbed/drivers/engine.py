@@ -24,7 +24,9 @@ CAPABILITIES = "SYS_ADMIN,NET_ADMIN,NET_RAW,AUDIT_WRITE,SYS_PTRACE,MKNOD"
 
 @dataclass(frozen=True)
 class NodeContainer:
-    """One node as a container. memory_mib: MiB; publish: `address:port:port inside`; mounts: file to path inside."""
+    """One node as a container. memory_mib: MiB; publish: `address:port:port inside`; mounts: file to path inside;
+    volumes: paths inside that are not in the layers of the image.
+    """
 
     name: str
     hostname: str
@@ -37,6 +39,7 @@ class NodeContainer:
     publish: Sequence[str]
     labels: Mapping[str, str]
     mounts: Mapping[Path, str]
+    volumes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def node_arguments(kind: str, node: NodeContainer) -> list[str]:
         args += ["--label", f"{key}={value}"]
     for one in node.publish:
         args += ["-p", one]
+    for path in node.volumes:
+        args += ["-v", path]
     for source, target in node.mounts.items():
         args += ["-v", f"{source}:{target}:ro"]
     if kind == "podman":

@@ -38,6 +38,8 @@ class Group(_Strict):
     always: bool = False
     kind: Literal["real", "emulator"] | None = None
     product: str | None = None
+    image: str = "node"
+    volumes: tuple[str, ...] = ()
 
 
 class NodeDescription(_Strict):
@@ -303,6 +305,11 @@ def _check_groups(description: Description) -> None:
                     f"nodes.{name}.groups: unknown group '{_printable(group)}'{_nearest(group, list(known))}",
                     remedy=f"groups: {', '.join(g for g, d in known.items() if not d.always)}",
                 )
+        if len(images := {known[group].image: group for group in node.groups if not known[group].always}) > 1:
+            raise WrongUsage(
+                f"nodes.{name}.groups: {' and '.join(images.values())} are in different images",
+                remedy="give each a node of its own",
+            )
 
 
 def _check_vars(description: Description) -> None:

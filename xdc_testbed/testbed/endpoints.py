@@ -117,5 +117,7 @@ def _service_urls(group: str, node: Node, variables: Mapping[str, Any]) -> dict[
             return {"https": f"https://{node.fqdn}:{variables['token_issuer_port']}"}
         case "openwhisk":
             return {"https": f"https://{node.fqdn}:{variables['openwhisk_port']}/api/v1"}
+        case "openstack":
+            return {"https": f"https://{node.address}:{variables['openstack_ports']['identity']}/v3"}
         case _:
             return {}

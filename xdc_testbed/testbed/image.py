@@ -1,7 +1,8 @@
-"""The node image: a Debian base that boots systemd, with the roles' install stage baked in by the same roles.
+"""The node images: a Debian base that boots systemd, with the roles' install stage baked in by the same roles.
 
-Both layers are named by a hash of what they are made from, so that `up` finds out by itself whether one is missing.
-The base comes from the registry image `debian:12` when that can be pulled, else from mmdebstrap.
+Most services share one image; a group may name another (inventory/groups.yml), so that what is large is baked only for
+those who use it. All layers are named by a hash of what they are made from, so that `up` finds out by itself whether
+one is missing. The base comes from the registry image `debian:12` when that can be pulled, else from mmdebstrap.
 """
 
 from __future__ import annotations
@@ -57,16 +58,32 @@ def base_tag() -> str:
     return f"{_REPOSITORY}/base:{_digest([_CONTAINERFILE, _RELEASE, *node_packages()])}"
 
 
-def node_tag() -> str:
-    """Name of the node image: changes with the base, the roles' install stage, versions, and the kit's requirements."""
+def kinds() -> list[str]:
+    """The images that nodes are made from, the common one first."""
+    return list(dict.fromkeys(group.image for group in groups().values()))
+
+
+def kind_of(node_groups: Iterable[str]) -> str:
+    """Which image a node with these groups is made from."""
+    known = groups()
+    return next((known[name].image for name in node_groups if not known[name].always), kinds()[0])
+
+
+def roles_in(kind: str) -> list[str]:
+    """Roles whose install stage is in this image, in the order of inventory/groups.yml."""
+    return [name for name, group in groups().items() if group.always or group.image == kind]
+
+
+def node_tag(kind: str = "node") -> str:
+    """Name of an image: changes with the base, its roles' install stage, versions, and the kit's requirements."""
     root = content.root()
     parts = [base_tag(), *kit.requirements()]
     patterns = ("tasks/install*.yml", "vars/*.yml", "defaults/*.yml", "files/**/*")
-    found = [path for pattern in patterns for path in root.glob(f"roles/*/{pattern}")]
+    found = [path for role in roles_in(kind) for pattern in patterns for path in root.glob(f"roles/{role}/{pattern}")]
     for path in sorted([*found, root / "inventory" / "versions.yml", root / "playbooks" / "image.yml"]):
         if path.is_file() and "__pycache__" not in path.parts:
             parts += [str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()]
-    return f"{_REPOSITORY}/node:{_digest(parts)}"
+    return f"{_REPOSITORY}/{kind}:{_digest(parts)}"
 
 
 def exists(engine: Engine, tag: str) -> bool:
@@ -75,10 +92,16 @@ def exists(engine: Engine, tag: str) -> bool:
 
 
 def ensure(
-    description: Description, engine: Engine, *, state_base: Path, report: Reporter, rebuild: bool = False
+    description: Description,
+    engine: Engine,
+    *,
+    state_base: Path,
+    report: Reporter,
+    kind: str = "node",
+    rebuild: bool = False,
 ) -> str:
-    """Build what is missing of base and node image. Returns the node image's name."""
-    tag = node_tag()
+    """Build what is missing of the base and one image of nodes. Returns the image's name."""
+    tag = node_tag(kind)
     if not rebuild and exists(engine, tag):
         return tag
     workspace = state_base / ".image"
@@ -87,14 +110,14 @@ def ensure(
     if rebuild or not exists(engine, base_tag()):
         with phase(report, "image-base", "base image"):
             _build_base(description, engine, workspace, report)
-    with phase(report, "image-node", "node image: install stage of every role"):
-        _bake(description, engine, workspace, tag, report)
+    with phase(report, "image-node", f"{kind} image: install stage of its roles"):
+        _bake(description, engine, workspace, kind, tag, report)
     return tag
 
 
 def prune(engine: Engine) -> list[str]:
     """Remove images of earlier hashes that no container uses. Returns the names removed."""
-    keep = {base_tag(), node_tag()}
+    keep = {base_tag(), *map(node_tag, kinds())}
     listed = engine.run(
         "images", "--filter", f"reference={_REPOSITORY}/*", "--format", "{{.Repository}}:{{.Tag}}", timeout=60
     ).text.split()
@@ -158,10 +181,11 @@ def _bootstrap(engine: Engine, workspace: Path) -> str:
     return tag
 
 
-def _bake(description: Description, engine: Engine, workspace: Path, tag: str, report: Reporter) -> None:
+def _bake(description: Description, engine: Engine, workspace: Path, kind: str, tag: str, report: Reporter) -> None:
     """Boot one node from the base, run the roles' install stage in it as in any node, and commit it."""
     bake_id = f"b{uuid.uuid4().hex[:9]}"
-    wanted = tuple(name for name, group in groups().items() if not group.always)
+    known = groups()
+    wanted = tuple(name for name in roles_in(kind) if not known[name].always)
     request = Request(
         testbed_id=bake_id,
         testbed_name="image",
@@ -185,7 +209,7 @@ def _bake(description: Description, engine: Engine, workspace: Path, tag: str, r
             testbed_id=bake_id,
             known_hosts=known_hosts,
             pki=workspace / "pki",
-            extra=install_variables(description) | {"testbed_image_groups": list(groups())},
+            extra=install_variables(description) | {"testbed_image_groups": roles_in(kind)},
         )
         path = inventory.write(workspace, rendered, nodes)
         if failed := ssh.wait_ready(nodes, known_hosts, deadline=60):
@@ -242,10 +266,8 @@ def install_variables(description: Description) -> dict[str, object]:
 
 
 def describe(engine: Engine) -> dict[str, object]:
-    """Names of base and node image, and whether they are built."""
-    return {
-        "base": base_tag(),
-        "base_built": exists(engine, base_tag()),
-        "node": node_tag(),
-        "node_built": exists(engine, node_tag()),
-    }
+    """Names of the base and of every image of nodes, and whether they are built."""
+    facts: dict[str, object] = {}
+    for name, tag in [("base", base_tag()), *((kind, node_tag(kind)) for kind in kinds())]:
+        facts |= {name: tag, f"{name}_built": exists(engine, tag)}
+    return facts

@@ -119,6 +119,11 @@ class Testbed:
         """What the testbed offers to clients."""
         return endpoints.of_testbed(self.nodes())
 
+    def clouds_file(self) -> Path | None:
+        """The clouds.yaml of this testbed's own cloud, when it has one."""
+        path = self.folder.path / "clouds.yaml"
+        return path if path.is_file() else None
+
     def units(self, nodes: Sequence[Node] | None = None) -> dict[str, dict[str, str]]:
         """State of every service's units, from the nodes: node -> unit -> systemd's word, or `unreachable`."""
         nodes = self.nodes() if nodes is None else nodes
@@ -251,9 +256,9 @@ class _Run:
         with self._timed("check", "this machine and the description"):
             self._check()
         started = time.monotonic()
-        tag = self._image()
+        self._images()
         self.result.seconds["image"] = time.monotonic() - started
-        request = self._request(tag)
+        request = self._request()
         with self._timed("nodes", f"{len(request.nodes)} nodes"):
             nodes, changes = self._nodes(request)
         with self._timed("inventory", "secrets, certificates, inventory"):
@@ -271,11 +276,12 @@ class _Run:
         self.result.endpoints = endpoints.of_testbed(nodes)
         return self.result
 
-    def _image(self) -> str:
-        """The image of local nodes; other machines come with their own."""
-        if not isinstance(self.driver, Containers):
-            return ""
-        return image.ensure(self.description, self.driver.engine, state_base=self.testbed.base, report=self.report)
+    def _images(self) -> None:
+        """The images of local nodes; other machines come with their own."""
+        if isinstance(self.driver, Containers):
+            engine, base = self.driver.engine, self.testbed.base
+            for kind in sorted({image.kind_of(node.groups) for node in self.description.nodes.values()}):
+                image.ensure(self.description, engine, state_base=base, report=self.report, kind=kind)
 
     def _timed(self, name: str, text: str) -> Any:
         outer = self
@@ -293,7 +299,7 @@ class _Run:
         return _Timed()
 
     def _check(self) -> None:
-        request = self._request("unknown")
+        request = self._request()
         findings = self.driver.check(request)
         for finding in findings:
             needed = f", needed: {finding.needed}" if finding.needed else ""
@@ -308,13 +314,13 @@ class _Run:
                 f"{first.what}: {first.found}{needed}{more}", remedy=first.remedy or "see: xdc-testbed doctor"
             )
 
-    def _request(self, tag: str) -> Request:
+    def _request(self) -> Request:
         keys = Path(self.folder.keys)
         secrets.ensure_ssh_key(keys / "id_ed25519", f"xdc-testbed {self.state.id}")
         for node in self.description.nodes:
             secrets.ensure_ssh_key(keys / "hosts" / node, f"{node}.{self.description.domain}")
         return machines.request(
-            self.description, self.state.id, self.folder.path, tag, installed=isinstance(self.driver, Containers)
+            self.description, self.state.id, self.folder.path, installed=isinstance(self.driver, Containers)
         )
 
     def _nodes(self, request: Request) -> tuple[list[Node], list[Change]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from xdc_testbed.drivers.base import Driver, Node, NodeRequest, Request
 from xdc_testbed.drivers.containers import Containers
 from xdc_testbed.drivers.hosts import Hosts, Machine
+from xdc_testbed.testbed import image
 from xdc_testbed.testbed.description import Description, HostsOptions, groups
 
 _PUBLISHED = {"kafka": (29092,)}
@@ -24,8 +25,9 @@ def driver(description: Description, state_dir: Path | None) -> Driver:
     return Containers(engine=options.engine, subnet=options.subnet, state_dir=state_dir)
 
 
-def request(description: Description, testbed_id: str, state_dir: Path, image: str, *, installed: bool) -> Request:
+def request(description: Description, testbed_id: str, state_dir: Path, *, installed: bool) -> Request:
     """What the driver is asked for."""
+    known = groups()
     nodes = tuple(
         NodeRequest(
             name,
@@ -34,10 +36,12 @@ def request(description: Description, testbed_id: str, state_dir: Path, image: s
             node.memory,
             node.cpus,
             tuple(port for group in node.groups for port in _PUBLISHED.get(group, ())),
+            image.node_tag(image.kind_of(node.groups)),
+            tuple(path for group in node.groups for path in known[group].volumes),
         )
         for name, node in description.nodes.items()
     )
-    return Request(testbed_id, description.name, description.domain, nodes, state_dir, image, installed=installed)
+    return Request(testbed_id, description.name, description.domain, nodes, state_dir, image.node_tag(), installed=installed)
 
 
 def members(nodes: Sequence[Node]) -> dict[str, list[str]]:

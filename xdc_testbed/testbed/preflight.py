@@ -80,7 +80,8 @@ def findings(description: Description, *, state_dir: Path) -> list[Finding]:
         )
         return found
     found += driver_findings(engine, memory_mib=description.memory, nodes=len(description.nodes))
-    built = image.exists(engine, image.node_tag())
+    tags = [image.node_tag(kind) for kind in sorted({image.kind_of(n.groups) for n in description.nodes.values()})]
+    built = all(image.exists(engine, tag) for tag in tags)
     if not built and not image.exists(engine, image.base_tag()):
         tool = shutil.which("mmdebstrap")
         found.append(
@@ -96,7 +97,7 @@ def findings(description: Description, *, state_dir: Path) -> list[Finding]:
         Finding(
             "node image",
             built,
-            image.node_tag() if built else "not built yet",
+            " ".join(tags) if built else "not built yet",
             needed="built by the first up, in two to four minutes",
             level="advice",
         )

@@ -16,6 +16,9 @@ from xdc_testbed.testbed.state import write_private
 TOKEN_CLIENTS = ("demo", "actions", "interop", "cache", "events", "router", "qos")
 KAFKA_USERS = ("broker", "controller", "admin", "event-source", "dcache", "router", "dispatcher", "client")
 
+OPENSTACK_USERS = ("admin", "tester", "rabbitmq", "glance", "placement", "neutron", "nova", "cinder")
+OPENSTACK_KEYS = ("fernet_staged", "fernet_primary", "credential_staged", "credential_primary")
+
 
 def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
     """Read the secrets of a testbed and make those that are missing.
@@ -28,6 +31,8 @@ def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
         "kafka": {user: secrets.token_urlsafe(24) for user in KAFKA_USERS},
         "openwhisk_auth": f"{uuid.uuid4()}:{''.join(secrets.choice(_ALPHABET) for _ in range(64))}",
         "macaroon": {node: _macaroon_secret() for node in nodes},
+        "openstack": {user: secrets.token_urlsafe(24) for user in OPENSTACK_USERS}
+        | {key: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() for key in OPENSTACK_KEYS},
     }
     merged: dict[str, Any] = _keep(known, wanted)
     if merged != known:

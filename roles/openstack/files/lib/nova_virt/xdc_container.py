@@ -1,0 +1,123 @@
+"""nova driver whose instances are containers that boot systemd, as the kit's own nodes are.
+
+An instance is a systemd-nspawn unit on a layer over one root file system, in a network namespace of its own with the
+address and MAC of its port; cloud-init finds its data as on a configuration drive. What makes and removes it is in
+xdc_instances; here it is put into nova's words. Everything else is the fake driver's: claims, volumes, migration.
+"""
+
+from typing import ClassVar
+
+import eventlet
+import xdc_instances
+from nova import context as nova_context
+from nova import exception
+from nova.api.metadata import base as metadata
+from nova.compute import power_state
+from nova.network import neutron
+from nova.virt import fake, hardware
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+
+class Containers(fake.FakeDriver):
+    """Instances that can be logged in to."""
+
+    capabilities: ClassVar = {
+        **fake.FakeDriver.capabilities,
+        "supports_evacuate": False,
+        "supports_attach_interface": False,
+        "supports_tagged_attach_interface": False,
+    }
+
+    def init_host(self, host):
+        """Know the instances that are there, and follow the floating addresses from now on."""
+        super().init_host(host)
+        for uuid in xdc_instances.known():
+            self.instances[uuid] = fake.FakeInstance(uuid, self._state(uuid), uuid)
+        eventlet.spawn(self._follow_floating_addresses)
+
+    def spawn(self, context, instance, image_meta, injected_files, admin_password, allocations, **more):
+        """Make the container and start it."""
+        network_info = more.get("network_info") or []
+        super().spawn(context, instance, image_meta, injected_files, admin_password, allocations, **more)
+        drive = metadata.InstanceMetadata(
+            instance, content=injected_files, network_info=network_info, request_context=context
+        )
+        files = dict(drive.metadata_for_config_drive())
+        xdc_instances.make(instance.uuid, instance.image_meta.name, files, [_port(vif) for vif in network_info])
+        xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
+
+    def destroy(self, context, instance, network_info, block_device_info=None, **more):
+        """Stop the container and take away all that was made for it."""
+        xdc_instances.remove(instance.uuid)
+        super().destroy(context, instance, network_info, block_device_info, **more)
+
+    def reboot(self, context, instance, network_info, reboot_type, **more):
+        """Stop and start."""
+        xdc_instances.stop(instance.uuid, kindly=reboot_type.lower() != "hard")
+        xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
+
+    def power_off(self, instance, timeout=0, retry_interval=0):
+        """Stop."""
+        super().power_off(instance, timeout, retry_interval)
+        xdc_instances.stop(instance.uuid, kindly=timeout != 0)
+
+    def power_on(self, context, instance, network_info, **more):
+        """Start."""
+        super().power_on(context, instance, network_info)
+        xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
+
+    def resume_state_on_host_boot(self, context, instance, network_info, block_device_info=None):
+        """Start what ran when the node was stopped."""
+        self.power_on(context, instance, network_info)
+
+    def get_info(self, instance, use_cache=True):
+        """Whether it runs, asked of systemd."""
+        if instance.uuid not in self.instances:
+            raise exception.InstanceNotFound(instance_id=instance.uuid)
+        return hardware.InstanceInfo(state=self._state(instance.uuid))
+
+    def get_console_output(self, context, instance):
+        """What the container has said."""
+        return xdc_instances.console(instance.uuid)
+
+    @staticmethod
+    def _state(uuid):
+        return power_state.RUNNING if xdc_instances.runs(uuid) else power_state.SHUTDOWN
+
+    def _follow_floating_addresses(self):
+        """Ask neutron once a second: there is no agent that it could tell."""
+        said = None
+        while True:
+            try:
+                client = neutron.get_client(nova_context.get_admin_context(), admin=True)
+                while True:
+                    found = client.list_floatingips(fields=["floating_ip_address", "port_id"])["floatingips"]
+                    xdc_instances.float_addresses(
+                        {f["floating_ip_address"]: f["port_id"] for f in found if f["port_id"]}
+                    )
+                    said = None
+                    eventlet.sleep(1)
+            except Exception as error:  # the loop must outlive whatever neutron or a rule says
+                if str(error) != said:
+                    LOG.warning("floating addresses are not followed: %s", error)
+                said = str(error)
+                eventlet.sleep(2)
+
+
+def _port(vif):
+    """A port as xdc_instances wants it."""
+    subnets = [subnet for subnet in vif["network"]["subnets"] if subnet["ips"]]
+    return {
+        "id": vif["id"],
+        "network": vif["network"]["id"],
+        "mac": vif["address"],
+        "mtu": vif["network"].get_meta("mtu") or 1500,
+        "addresses": [f"{ip['address']}/{subnet['cidr'].split('/')[1]}" for subnet in subnets for ip in subnet["ips"]],
+        "gateways": [
+            f"{subnet['gateway']['address']}/{subnet['cidr'].split('/')[1]}"
+            for subnet in subnets
+            if subnet["gateway"] and subnet["gateway"]["address"]
+        ],
+    }

@@ -1,0 +1,99 @@
+"""Use the cloud as a user does: image, network, port, volume, server, floating address; then take all away again.
+
+verify.py CLOUD: read {name, image, flavor} as JSON. What an earlier, killed run left under the same name goes first.
+Ends with 1 and one line when something is not as it should be.
+"""
+
+import json
+import os
+import sys
+import time
+
+import openstack
+from keystoneauth1.exceptions import ClientException
+from openstack.exceptions import SDKException
+
+_DEADLINE = 120.0
+
+
+def main():
+    """Make, look, remove."""
+    wanted = json.load(sys.stdin)
+    cloud = openstack.connect(cloud=sys.argv[1])
+    try:
+        remove(cloud, wanted["name"])
+        try:
+            use(cloud, **wanted)
+        finally:
+            remove(cloud, wanted["name"])
+    except (SDKException, ClientException) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def use(cloud, *, name, image, flavor):
+    """A server with a floating address and a volume."""
+    network = cloud.network.create_network(name=name)
+    subnet = cloud.network.create_subnet(network_id=network.id, name=name, ip_version=4, cidr="192.0.2.0/24")
+    external = cloud.network.find_network("external", ignore_missing=False)
+    router = cloud.network.create_router(name=name, external_gateway_info={"network_id": external.id})
+    cloud.network.add_interface_to_router(router, subnet_id=subnet.id)
+    port = cloud.network.create_port(network_id=network.id, name=name)
+    volume = cloud.block_storage.create_volume(name=name, size=1)
+    server = cloud.compute.create_server(
+        name=name,
+        image_id=cloud.image.find_image(image, ignore_missing=False).id,
+        flavor_id=cloud.compute.find_flavor(flavor, ignore_missing=False).id,
+        networks=[{"port": port.id}],
+    )
+    wait("the server is active", lambda: _active(cloud.compute.get_server(server.id)))
+    wait("the volume is there", lambda: cloud.block_storage.get_volume(volume.id).status == "available")
+    cloud.compute.create_volume_attachment(server, volume_id=volume.id)
+    wait("the volume is attached", lambda: cloud.block_storage.get_volume(volume.id).status == "in-use")
+    floating = cloud.network.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
+    addresses = [entry["addr"] for entry in cloud.compute.get_server(server.id).addresses[name]]
+    if port.fixed_ips[0]["ip_address"] not in addresses:
+        sys.exit(f"the server has the addresses {addresses}, not that of its port")
+    if floating.port_id != port.id:
+        sys.exit("the floating address is not that of the port")
+
+
+def _active(server):
+    if server.status == "ERROR":
+        sys.exit(f"the server ended in ERROR: {(server.fault or {}).get('message', 'no reason given')}")
+    return server.status == "ACTIVE"
+
+
+def remove(cloud, name):
+    """Everything of this name, in the order in which it hangs together."""
+    network, compute, volumes = cloud.network, cloud.compute, cloud.block_storage
+    for floating in network.ips(description=name):
+        network.delete_ip(floating)
+    for server in compute.servers(name=f"^{name}$"):
+        compute.delete_server(server)
+    wait("the server is gone", lambda: not list(compute.servers(name=f"^{name}$")))
+    for volume in volumes.volumes(name=name):
+        wait("the volume is free", lambda one=volume: volumes.get_volume(one.id).status in ("available", "error"))
+        volumes.delete_volume(volume)
+    for router in network.routers(name=name):
+        for port in network.ports(device_id=router.id, device_owner="network:router_interface"):
+            network.remove_interface_from_router(router, port_id=port.id)
+        network.delete_router(router)
+    for one in network.networks(name=name):
+        for port in network.ports(network_id=one.id):
+            network.delete_port(port)
+        network.delete_network(one)
+    wait("the volume is gone", lambda: not list(volumes.volumes(name=name)))
+
+
+def wait(what, condition):
+    """Wait for something that can be observed."""
+    until = time.monotonic() + _DEADLINE
+    while not condition():
+        if time.monotonic() > until:
+            sys.exit(f"not within {_DEADLINE:.0f} s: {what}")
+        time.sleep(0.3)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OS_CLIENT_CONFIG_FILE", "/etc/openstack/clouds.yaml")
+    main()

@@ -1,0 +1,252 @@
+"""Containers as instances: make, start, stop and remove them, with their networks and floating addresses.
+
+One folder per instance (FOLDER/<uuid>) holds its layer, its ports and its console. Two namespaces carry a network:
+
+    instance ── veth ── network n-<id>: bridge with the gateway's address ── veth ── the node, and the world behind it
+
+A floating address is answered by the node and translated in the namespace of its network, so that networks of two
+projects may have the same addresses. Runs as root; knows nothing of nova.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+FOLDER = Path("/var/lib/xdc-instances")
+ROOTS = Path("/var/lib/xdc-openstack/roots")
+_OUTSIDE = "eth0"
+_TRANSIT = "169.254.{high}.{low}"
+
+
+# -- instances --------------------------------------------------------------------------------------------------------
+
+
+def known():
+    """Ids of the instances that are there."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/ports.json"))
+
+
+def make(uuid, image, files, ports):
+    """The folder of an instance: its layer over the image's root, its configuration drive and its ports.
+
+    files: path on the drive -> bytes; ports: [{id, network, mac, mtu, addresses, gateways}].
+    """
+    root = ROOTS / re.sub(r"[^a-z0-9.-]", "", image or "")
+    if not root.is_dir() or root == ROOTS:
+        raise RuntimeError(f"image '{image}' has no root file system below {ROOTS}")
+    folder = FOLDER / uuid
+    for name in ("upper", "work", "root"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    _write(folder / "upper", "etc/machine-id", b"")
+    _write(folder / "upper", "etc/resolv.conf", Path("/etc/resolv.conf").read_bytes())
+    for name, data in files.items():
+        _write(folder / "upper", f"var/lib/cloud/seed/config_drive/{name}", data)
+    (folder / "lower").write_text(str(root))
+    (folder / "ports.json").write_text(json.dumps(ports))
+
+
+def start(uuid, *, memory_mib):
+    """Boot an instance; nothing happens when it runs."""
+    if runs(uuid):
+        return
+    folder = FOLDER / uuid
+    root = folder / "root"
+    if not root.is_mount():
+        lower = (folder / "lower").read_text()
+        _do(
+            "mount",
+            "-t",
+            "overlay",
+            "overlay",
+            "-o",
+            f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work",
+            root,
+        )
+    for index, port in enumerate(_ports(uuid)):
+        _plug(uuid, index, port)
+    console = folder / "console.log"
+    _do(
+        *("systemd-run", "-q", "--collect", f"--unit={_unit(uuid)}", "-p", "Delegate=yes", "-p", "KillMode=mixed"),
+        *("-p", "TimeoutStopSec=15", "-p", f"MemoryMax={memory_mib}M", "-p", f"StandardOutput=append:{console}"),
+        *("-p", f"StandardError=append:{console}", "systemd-nspawn", "-q", "-b", "--register=no", "--keep-unit"),
+        *("-M", f"i-{uuid[:8]}", "-D", root, f"--network-namespace-path=/run/netns/{_own(uuid)}"),
+        *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=pipe", "--kill-signal=SIGRTMIN+3"),
+        "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_PTRACE",
+    )
+
+
+def stop(uuid, *, kindly):
+    """Shut an instance down, or end it at once; nothing happens when it does not run."""
+    if not kindly:
+        _do("systemctl", "kill", "-s", "KILL", _unit(uuid), check=False)
+    _do("systemctl", "stop", _unit(uuid), check=False)
+
+
+def remove(uuid):
+    """Everything that was made for an instance; idempotent."""
+    stop(uuid, kindly=False)
+    _do("ip", "netns", "del", _own(uuid), check=False)
+    folder = FOLDER / uuid
+    if (folder / "root").is_mount():
+        _do("umount", "-l", folder / "root")
+    networks = {port["network"] for port in _ports(uuid)} if (folder / "ports.json").is_file() else set()
+    shutil.rmtree(folder, ignore_errors=True)
+    for network in networks - {port["network"] for other in known() for port in _ports(other)}:
+        _remove_network(network)
+
+
+def runs(uuid):
+    """Whether an instance runs."""
+    return _do("systemctl", "is-active", "-q", _unit(uuid), check=False).returncode == 0
+
+
+def console(uuid):
+    """What an instance has said since it was made, the last 100,000 bytes."""
+    path = FOLDER / uuid / "console.log"
+    return path.read_bytes()[-100_000:].decode(errors="replace") if path.is_file() else ""
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+
+def _plug(uuid, index, port):
+    """Give an instance one interface, in the bridge of the port's network."""
+    own, net = _own(uuid), _network(port)
+    name, outer = f"eth{index}", f"p{port['id'][:11]}"
+    if index == 0:
+        _do("ip", "netns", "add", own, check=False)
+        _do("ip", "-n", own, "link", "set", "lo", "up")
+    if _do("ip", "-n", own, "link", "show", name, check=False).returncode == 0:
+        return
+    _do("ip", "-n", net, "link", "del", outer, check=False)
+    _do("ip", "-n", net, "link", "add", outer, "mtu", port["mtu"], "type", "veth", "peer", "name", name, "netns", own)
+    _do("ip", "-n", net, "link", "set", outer, "master", "bridge", "up")
+    _do("ip", "-n", own, "link", "set", name, "address", port["mac"], "mtu", port["mtu"], "up")
+    for address in port["addresses"]:
+        _do("ip", "-n", own, "address", "replace", address, "dev", name)
+    for gateway in port["gateways"][:1] if index == 0 else []:
+        _do("ip", "-n", own, "route", "replace", "default", "via", gateway.split("/")[0])
+
+
+def _network(port):
+    """The namespace of a network, made when it is not there: a bridge with the gateways, and the way out."""
+    net = _net(port["network"])
+    if net not in _namespaces():
+        index = _free_index()
+        inner, outer = _transit(index)
+        _do("ip", "netns", "add", net)
+        _do("ip", "-n", net, "link", "set", "lo", "up")
+        _do("ip", "-n", net, "link", "add", "bridge", "type", "bridge")
+        _do("ip", "-n", net, "link", "set", "bridge", "up")
+        _do("ip", "link", "add", f"t{index}", "type", "veth", "peer", "name", "out", "netns", net)
+        _do("ip", "address", "add", f"{outer}/31", "dev", f"t{index}")
+        _do("ip", "link", "set", f"t{index}", "up")
+        _do("ip", "-n", net, "address", "add", f"{inner}/31", "dev", "out")
+        _do("ip", "-n", net, "link", "set", "out", "up")
+        _do("ip", "-n", net, "route", "add", "default", "via", outer)
+        for chain, hook in (("xdc-to", "PREROUTING"), ("xdc-from", "POSTROUTING")):
+            _nat(net, "-N", chain)  # of their own, so that they can be written anew as a whole
+            _nat(net, "-A", hook, "-j", chain)
+        _nat(net, "-A", "POSTROUTING", "-o", "out", "-j", "MASQUERADE")
+        if _do("iptables", "-w", "-t", "nat", "-C", *_MASQUERADE, check=False).returncode != 0:
+            _do("iptables", "-w", "-t", "nat", "-A", *_MASQUERADE)
+    for gateway in port["gateways"]:
+        _do("ip", "-n", net, "address", "replace", gateway, "dev", "bridge")
+    return net
+
+
+_MASQUERADE = ("POSTROUTING", "-s", "169.254.0.0/16", "-o", _OUTSIDE, "-j", "MASQUERADE")
+
+
+def _remove_network(network):
+    _do("ip", "netns", "del", _net(network), check=False)
+
+
+def float_addresses(wanted):
+    """Let these floating addresses reach their ports, and no others: {address: id of the port}."""
+    ports = {port["id"]: port for uuid in known() for port in _ports(uuid)}
+    there = _namespaces()
+    placed = {
+        address: ports[port_id]
+        for address, port_id in wanted.items()
+        if port_id in ports and _net(ports[port_id]["network"]) in there
+    }
+    made = json.dumps(
+        {address: [port["network"], port["addresses"]] for address, port in placed.items()}, sort_keys=True
+    )
+    record = Path("/run/xdc-floating.json")
+    if record.is_file() and record.read_text() == made:
+        return
+    old = json.loads(record.read_text()) if record.is_file() else {}
+    for address in old.keys() - placed.keys():
+        _do("ip", "neigh", "del", "proxy", address, "dev", _OUTSIDE, check=False)
+        _do("ip", "route", "del", f"{address}/32", check=False)
+    networks = {network for network, _ in old.values()} | {port["network"] for port in placed.values()}
+    for net in {_net(network) for network in networks} & there:
+        for chain in ("xdc-to", "xdc-from"):
+            _nat(net, "-F", chain)
+    for address, port in placed.items():
+        net, fixed = _net(port["network"]), port["addresses"][0].split("/")[0]
+        out = _do("ip", "-n", net, "-j", "route", "show", "default").stdout
+        gateway = json.loads(out)[0]["gateway"]
+        inner = f"{gateway.rsplit('.', 1)[0]}.{int(gateway.rsplit('.', 1)[1]) - 1}"
+        _nat(net, "-A", "xdc-to", "-d", address, "-j", "DNAT", "--to-destination", fixed)
+        _nat(net, "-A", "xdc-from", "-s", fixed, "-o", "out", "-j", "SNAT", "--to-source", address)
+        _do("ip", "route", "replace", f"{address}/32", "via", inner)
+        _do("ip", "neigh", "replace", "proxy", address, "dev", _OUTSIDE)
+    record.write_text(made)
+
+
+def _namespaces():
+    return {line.split()[0] for line in _do("ip", "netns", "list").stdout.splitlines() if line}
+
+
+def _free_index():
+    links = json.loads(_do("ip", "-j", "link", "show").stdout)
+    taken = {link["ifname"] for link in links}
+    return next(index for index in range(8192) if f"t{index}" not in taken)
+
+
+def _transit(index):
+    """The two ends of a network's way out: inside, outside."""
+    high, low = divmod(index * 2, 256)
+    return _TRANSIT.format(high=high, low=low), _TRANSIT.format(high=high, low=low + 1)
+
+
+def _nat(net, *rule):
+    _do("ip", "netns", "exec", net, "iptables", "-w", "-t", "nat", *rule)
+
+
+# -- small words ------------------------------------------------------------------------------------------------------
+
+
+def _ports(uuid):
+    return json.loads((FOLDER / uuid / "ports.json").read_text())
+
+
+def _unit(uuid):
+    return f"instance-{uuid}.service"
+
+
+def _own(uuid):
+    return f"i-{uuid}"
+
+
+def _net(network):
+    return f"n-{network}"
+
+
+def _write(root, name, data):
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def _do(*command, check=True):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=60)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(str(word) for word in command)}: {done.stderr.strip() or done.returncode}")
+    return done
