@@ -118,6 +118,6 @@ def _service_urls(group: str, node: Node, variables: Mapping[str, Any]) -> dict[
         case "openwhisk":
             return {"https": f"https://{node.fqdn}:{variables['openwhisk_port']}/api/v1"}
         case "openstack":
-            return {"https": f"https://{node.address}:{variables['openstack_ports']['identity']}/v3"}
+            return {"https": f"https://{node.address}:{variables['openstack_identity_port']}/v3"}
         case _:
             return {}
