@@ -19,7 +19,8 @@ StateDir = Annotated[
 ]
 File = Annotated[Path | None, typer.Option("--file", "-f", help="Description; ./testbed.toml when there is one.")]
 Profile = Annotated[
-    str | None, typer.Option("--profile", "-p", help="Profile that the description builds on: demo, minimal.")
+    str | None,
+    typer.Option("--profile", "-p", help="Profile that the description builds on: demo, minimal, xrootd, cloud."),
 ]
 Driver = Annotated[str | None, typer.Option("--driver", "-d", help="Where the machines come from: podman, hosts.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="text, or json for programs.")]

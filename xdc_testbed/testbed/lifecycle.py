@@ -203,7 +203,7 @@ class Testbed:
     def _remove_services(self, driver: Driver, ids: Sequence[str], report: Reporter) -> None:
         """Run the roles' removal on machines that stay; on those that carry this testbed's mark, and no others."""
         description = self._described()
-        requests = [machines.request(description, one, self.folder.path, "", installed=False) for one in ids]
+        requests = [machines.request(description, one, self.folder.path, installed=False) for one in ids]
         nodes = [node for request in requests for node in driver.nodes(request)]
         rendered = inventory.render(
             description,

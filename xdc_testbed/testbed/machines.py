@@ -41,7 +41,8 @@ def request(description: Description, testbed_id: str, state_dir: Path, *, insta
         )
         for name, node in description.nodes.items()
     )
-    return Request(testbed_id, description.name, description.domain, nodes, state_dir, image.node_tag(), installed=installed)
+    common = image.node_tag()
+    return Request(testbed_id, description.name, description.domain, nodes, state_dir, common, installed=installed)
 
 
 def members(nodes: Sequence[Node]) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ def findings(description: Description, *, state_dir: Path) -> list[Finding]:
         with tempfile.TemporaryDirectory(prefix="xdc-doctor-") as name:
             folder = Path(name)
             secrets.ensure_ssh_key(folder / "keys" / "id_ed25519", "doctor")
-            request = machines.request(description, "none", folder, "", installed=False)
+            request = machines.request(description, "none", folder, installed=False)
             return found + machines.driver(description, folder).check(request)
     try:
         engine = Engine.find(description.podman.engine, state_dir / ".image")

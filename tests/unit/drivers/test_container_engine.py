@@ -34,6 +34,7 @@ def arguments(kind: str, **changes: Any) -> list[str]:
         "cpus": 2.0,
         "image": "localhost/xdc-testbed/node:abc",
         "publish": ["127.0.0.1:2201:22"],
+        "volumes": [],
         "labels": {"org.xdc.testbed": "0123"},
         "mounts": {Path("/state/keys/id.pub"): "/root/.ssh/authorized_keys"},
     }
@@ -55,6 +56,11 @@ def test_a_node_runs_systemd_within_its_limits_by_either_engine(kind: str) -> No
     assert words[-2:] == ["localhost/xdc-testbed/node:abc", "/sbin/init"]
     assert (value(words, "--memory"), value(words, "--cpus")) == (["1024m"], ["1.5"])
     assert value(words, "--stop-signal") == ["SIGRTMIN+3"]
+
+
+@pytest.mark.parametrize("kind", ["podman", "docker"])
+def test_a_folder_outside_the_layers_is_a_volume_without_a_name_that_goes_with_the_node(kind: str) -> None:
+    assert "/var/lib/xdc-instances" in value(arguments(kind, volumes=("/var/lib/xdc-instances",)), "-v")
 
 
 @pytest.mark.parametrize("kind", ["podman", "docker"])

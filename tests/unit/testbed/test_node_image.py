@@ -55,3 +55,22 @@ def test_comments_in_the_list_of_packages_are_no_packages(root: Path) -> None:
     packages.write_text("# a remark\n\n" + packages.read_text())
     assert image.node_packages() == before
     assert "openssh-server" in before
+
+
+@pytest.mark.parametrize(("role", "changed"), [("openstack", "cloud"), ("kafka", "node")])
+def test_an_image_follows_the_roles_of_its_groups_only(root: Path, role: str, changed: str) -> None:
+    before = {kind: image.node_tag(kind) for kind in image.kinds()}
+    append(root / "roles" / role / "tasks" / "install.yml")
+    assert [kind for kind in before if image.node_tag(kind) != before[kind]] == [changed]
+
+
+def test_what_every_node_has_is_in_every_image(root: Path) -> None:
+    before = {kind: image.node_tag(kind) for kind in image.kinds()}
+    append(root / "roles" / "kit" / "tasks" / "install.yml")
+    assert [kind for kind in before if image.node_tag(kind) == before[kind]] == []
+
+
+def test_a_node_is_made_from_the_image_of_its_groups() -> None:
+    assert image.kind_of(["kafka", "client"]) == "node"
+    assert image.kind_of(["openstack"]) == "cloud"
+    assert image.kind_of([]) == "node"

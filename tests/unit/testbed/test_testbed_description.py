@@ -266,3 +266,8 @@ def _at(tree: dict[str, Any], path: tuple[str, ...]) -> Any:
     for key in path:
         value = value[key]
     return value
+
+
+def test_a_node_with_groups_of_two_images_is_refused_with_both_names(written: Any) -> None:
+    error = fault(written, '[nodes.both]\nsite = "desy"\ngroups = ["kafka", "openstack"]\n')
+    assert error.message == "nodes.both.groups: kafka and openstack are in different images"

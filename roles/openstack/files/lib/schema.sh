@@ -27,8 +27,10 @@ url() { echo "mysql+pymysql://$1@localhost/$2?unix_socket=$socket&charset=utf8";
 as() {
   local user=$1 database=$2
   shift 2
-  runuser -u "$user" -- env OS_DATABASE__CONNECTION="$(url "$user" "$database")" OS_API_DATABASE__CONNECTION="$(url nova nova_api)" \
-    OS_PLACEMENT_DATABASE__CONNECTION="$(url placement placement)" "$@"
+  local said
+  said=$(runuser -u "$user" -- env OS_DATABASE__CONNECTION="$(url "$user" "$database")" OS_API_DATABASE__CONNECTION="$(url nova nova_api)" \
+    OS_PLACEMENT_DATABASE__CONNECTION="$(url placement placement)" "$@" 2>&1) || { printf '%s: %s\n' "$*" "${said: -1500}" >&2; return 1; }
+  printf '%s\n' "$said"
 }
 
 identity() {
@@ -42,6 +44,7 @@ network() { as neutron neutron neutron-db-manage upgrade heads; }
 
 # The broker's address in a cell is a pattern: nova fills it in from its configuration, so the tables hold no secret.
 compute() {
+  export OS_DEFAULT__TRANSPORT_URL=rabbit://any:any@127.0.0.1:5672/ # for the pattern to be tried with
   as nova nova nova-manage api_db sync
   as nova nova nova-manage cell_v2 map_cell0 --database_connection "$(url nova nova_cell0)"
   as nova nova nova-manage cell_v2 list_cells | grep -q ' cell1 ' || as nova nova nova-manage cell_v2 create_cell --name cell1 \
@@ -53,7 +56,7 @@ databases | mariadb --no-defaults -S "$socket" -u root
 cd /
 pids=()
 for chain in identity network compute; do
-  "$chain" &
+  "$chain" >/dev/null &
   pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid"; done

@@ -13,7 +13,7 @@ def main():
 
 
 def _has_read(unit, files):
-    read = [*map(Path, files), Path(f"/etc/systemd/system/{unit}.service"), *_LIB.glob("*.py")]
+    read = [*map(Path, files), Path(f"/etc/systemd/system/{unit}.service"), *_LIB.rglob("*.py")]
     try:
         started = Path(f"/run/{unit}/started").stat().st_mtime_ns
         return all(path.stat().st_mtime_ns <= started for path in read)

@@ -13,7 +13,7 @@ import openstack
 from keystoneauth1.exceptions import ClientException
 from openstack.exceptions import SDKException
 
-_DEADLINE = 120.0
+_DEADLINE = 300.0
 
 
 def main():
