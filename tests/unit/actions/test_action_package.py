@@ -56,6 +56,20 @@ package.build().write(Path("actions.zip"))
     assert (tmp_path / "actions.zip").read_bytes() == package.build().code
 
 
+def test_the_native_library_that_goes_along_is_the_same_from_any_folder(tmp_path: Path) -> None:
+    """With one compiler; it embeds neither paths nor dates."""
+    native = Path(package.__file__).parents[1] / "calibration" / "native"
+    built = []
+    for place in (tmp_path / "here", tmp_path / "much" / "deeper" / "there"):
+        sources = place / native.relative_to(content.root())
+        shutil.copytree(native, sources, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        program = shutil.copy(content.root() / "hatch_build.py", place)
+        subprocess.run([sys.executable, program], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+        built += [path.read_bytes() for path in sources.glob("*.so")]
+    assert len(built) == 2
+    assert built[0] == built[1]
+
+
 def test_the_verb_writes_it_and_tells_size_and_digest(tmp_path: Path) -> None:
     out = tmp_path / "actions.zip"
     told = json.loads(verb("build", "--out", str(out), "--output", "json").stdout)
