@@ -29,8 +29,8 @@ from xdc_testbed.testbed.description import (
     NodeDescription,
     groups,
     profiles,
-    service_variables,
 )
+from xdc_testbed.testbed.variables import service_variables
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"

@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 from xdc_testbed import content
-from xdc_testbed.testbed.description import groups, role_variables
+from xdc_testbed.testbed.description import groups
+from xdc_testbed.testbed.variables import role_variables
 
 FOLDER = content.root() / "docs" / "reference"
 

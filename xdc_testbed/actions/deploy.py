@@ -7,8 +7,9 @@ what is there, so that a second run sends nothing. The configuration:
 
     api_host = "https://desy-functions.xdc.test:3233"
     auth_file = "/etc/xdc-testbed/openwhisk.auth"          # <uuid>:<key>
-    ca_file = "/etc/xdc-testbed/ca.pem"                    # also what the actions trust, by this path where they run
+    ca_file = "/etc/xdc-testbed/ca.pem"                    # also what the actions trust: its content goes with them
     image = "registry.example.org/xdc-actions:1"           # optional: run in this image, not in OpenWhisk's own
+    owner = "9fc2a1b04d"                                   # optional; a package of another owner is left alone
 
     [token]                                                # the actions' own credential
     issuer = "https://desy-stream.xdc.test:8444"
@@ -23,6 +24,11 @@ what is there, so that a second run sends nothing. The configuration:
     client_id = "qos"
     client_secret_file = "/etc/xdc-testbed/actions-qos.secret"
     scope = "storage.read:/data storage.modify:/data/raw"
+
+    [storage_credentials.desy-storage]                     # optional; where a storage trusts another issuer
+    issuer = "https://iam.example.org"
+    client_id = "beamline"
+    client_secret_file = "/etc/xdc-testbed/actions-desy-storage.secret"
 
     [limits.calibrate]                                     # optional; memory: MB, time_limit: seconds
     memory = 512
@@ -49,6 +55,7 @@ from xdc_testbed.clients.openwhisk import NotFound, OpenWhisk
 from xdc_testbed.errors import WrongUsage, XdcError
 
 DIGEST = "xdc-digest"
+OWNER = "xdc-testbed"
 
 
 class _Section(BaseModel):
@@ -84,12 +91,14 @@ class DeployConfig(_Section):
     api_host: str
     auth_file: Path
     ca_file: Path
+    owner: str = ""
     package: str = "xdc"
     kind: str = "python:3.11"
     image: str | None = None
     token: TokenSection
     endpoints: dict[str, dict[str, str]]
     credentials: dict[str, CredentialSection] = {}
+    storage_credentials: dict[str, TokenSection] = {}
     limits: dict[str, Limits] = {}
 
     @classmethod
@@ -116,8 +125,16 @@ class DeployConfig(_Section):
             "issuer": self.token.issuer,
             "client_id": self.token.client_id,
             "client_secret": _secret(self.token.client_secret_file),
-            "ca_file": str(self.ca_file),
+            "ca_pem": _secret(self.ca_file),
             "endpoints": {name: dict(sorted(urls.items())) for name, urls in sorted(self.endpoints.items())},
+            "storage_credentials": {
+                name: {
+                    "issuer": own.issuer,
+                    "client_id": own.client_id,
+                    "client_secret": _secret(own.client_secret_file),
+                }
+                for name, own in sorted(self.storage_credentials.items())
+            },
         }
 
     def own_parameters(self, action: str) -> dict[str, Any]:
@@ -171,12 +188,15 @@ def actions(config: DeployConfig) -> list[Action]:
 
 
 def deploy(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, bool]]:
-    """Make the platform as it should be; gives each thing with whether it had to be changed."""
+    """Make the platform as it should be; gives each thing with whether it had to be changed.
+
+    Raises WrongUsage when a package of this name belongs to somebody else.
+    """
     parameters = config.bound_parameters()
-    wanted = _digest(parameters)
-    changed = _package_digest(platform, config.package) != wanted
+    wanted = {DIGEST: _digest(parameters), OWNER: config.owner}
+    changed = _require_own(config, _package(platform, config.package)) != wanted
     if changed:
-        platform.put_package(config.package, parameters, {DIGEST: wanted})
+        platform.put_package(config.package, parameters, wanted)
     yield f"package {config.package}", changed
     for action in actions(config):
         name = f"{config.package}/{action.name}"
@@ -197,8 +217,8 @@ def deploy(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, boo
 
 
 def remove(config: DeployConfig, platform: OpenWhisk) -> Iterator[tuple[str, bool]]:
-    """Take the package with its actions away."""
-    there = _package_digest(platform, config.package) is not None
+    """Take the package with its actions away. Raises WrongUsage for a package of another owner."""
+    there = _require_own(config, _package(platform, config.package)) is not None
     if there:
         platform.delete("packages", config.package, force=True, missing_ok=True)
     yield f"package {config.package}", there
@@ -233,12 +253,23 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _package_digest(platform: OpenWhisk, name: str) -> str | None:
-    """The digest of a package that is there, empty for one without; None when it is not there."""
-    for entity in platform.entities("packages"):
-        if entity.get("name") == name:
-            return _annotation(entity)
-    return None
+def _package(platform: OpenWhisk, name: str) -> dict[str, Any] | None:
+    """A package as it is listed, None when it is not there."""
+    return next((entity for entity in platform.entities("packages") if entity.get("name") == name), None)
+
+
+def _require_own(config: DeployConfig, package: dict[str, Any] | None) -> dict[str, str] | None:
+    """What our package says of itself; None when there is none."""
+    if package is None:
+        return None
+    digest, owner = _annotation(package), _annotation(package, OWNER)
+    if not digest or owner not in ("", config.owner):
+        raise WrongUsage(
+            f"package '{config.package}' on {config.api_host} is not this testbed's"
+            + (f" but that of testbed {owner}" if owner else ": it was not made by the kit"),
+            remedy="use another namespace of that OpenWhisk, or remove the package there",
+        )
+    return {DIGEST: digest, OWNER: owner}
 
 
 def _action_digest(platform: OpenWhisk, name: str) -> str | None:
@@ -248,8 +279,8 @@ def _action_digest(platform: OpenWhisk, name: str) -> str | None:
         return None
 
 
-def _annotation(entity: dict[str, Any]) -> str:
-    return next((str(a["value"]) for a in entity.get("annotations", []) if a.get("key") == DIGEST), "")
+def _annotation(entity: dict[str, Any], key: str = DIGEST) -> str:
+    return next((str(a["value"]) for a in entity.get("annotations", []) if a.get("key") == key), "")
 
 
 def _digest(value: Any) -> str:

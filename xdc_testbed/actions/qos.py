@@ -43,7 +43,7 @@ def _qos(arguments: Arguments) -> Result:
         proc=work.parameter("proc", "/data/proc"),
         raw=work.parameter("raw", "/data/raw"),
     )
-    frontend = _frontend(work.url(origin, "frontend"), work.access())
+    frontend = _frontend(work.url(origin, "frontend"), work.access(origin))
     before = _source(frontend, product, origin)
     times["verified"] = time.time()
     settled = before.has_class(target)

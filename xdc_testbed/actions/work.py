@@ -1,14 +1,17 @@
 """What an action is asked to do: the storage event, where storages are, and with which credential.
 
-Parameters bound to the package: issuer, client_id, client_secret, ca_file, endpoints {id: {protocol: url}}.
+Parameters bound to the package: issuer, client_id, client_secret, ca_pem, endpoints {id: {protocol: url}}, and
+storage_credentials {id: {issuer, client_id, client_secret}} for storages that trust another issuer.
 Given by the caller: event (a StorageEvent as JSON), work_id, and the parameters of the rule.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from xdc_testbed.actions.outcome import ActionFailed, Arguments
@@ -53,7 +56,8 @@ class Work:
         """The storage of an endpoint, by default of the one with the file. Raises ActionFailed for an unknown
         one.
         """
-        return open_storage(self.url(endpoint or self.endpoint, "https"), self.access())
+        name = endpoint or self.endpoint
+        return open_storage(self.url(name, "https"), self.access(name))
 
     def url(self, endpoint: str, protocol: str) -> str:
         """Where an endpoint speaks a protocol. Raises ActionFailed where the actions know of none."""
@@ -66,7 +70,7 @@ class Work:
 
     def token(self) -> str:
         """A token that reads this work's file, for a storage that fetches it by itself."""
-        return self.access().token()
+        return self.access(self.endpoint).token()
 
     def parameter(self, name: str, default: str | None = None) -> str:
         """A parameter of the rule. Raises ActionFailed when it is missing and has no default."""
@@ -79,13 +83,15 @@ class Work:
         activation = os.environ.get("__OW_ACTIVATION_ID", "")[:8]
         return f"{path}.part-{self.work_id}" + (f"-{activation}" if activation else "")
 
-    def access(self) -> Access:
-        """The credential of the actions."""
+    def access(self, endpoint: str) -> Access:
+        """The credential of the actions at an endpoint."""
+        own = self.arguments.get("storage_credentials")
+        held = own[endpoint] if isinstance(own, dict) and isinstance(own.get(endpoint), dict) else self.arguments
         return Access(
-            issuer=_text(self.arguments, "issuer"),
-            client_id=_text(self.arguments, "client_id"),
-            client_secret=_text(self.arguments, "client_secret"),
-            ca_file=_text(self.arguments, "ca_file"),
+            issuer=_text(held, "issuer"),
+            client_id=_text(held, "client_id"),
+            client_secret=_text(held, "client_secret"),
+            ca_file=_ca_file(_text(self.arguments, "ca_pem")),
             scope=self.parameter("scope", SCOPE),
         )
 
@@ -100,6 +106,15 @@ def seconds_left(at_most: float) -> float:
     except ValueError:
         return at_most
     return max(1.0, min(at_most, left))
+
+
+@cache
+def _ca_file(pem: str) -> str:
+    """The authorities as a file of this container: an OpenWhisk that is not the testbed's has none of its files."""
+    descriptor, name = tempfile.mkstemp(prefix="xdc-ca-", suffix=".pem")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{pem}\n")
+    return name
 
 
 def _mapping(holder: Arguments, name: str) -> dict[str, Any]:

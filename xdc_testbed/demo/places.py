@@ -77,9 +77,12 @@ def frontend(endpoint: Endpoint, credentials: Path) -> Dcache:
 
 
 def _tokens(endpoint: Endpoint, credentials: Path) -> TokenSource:
-    issuer, secret = endpoint.credentials.issuer, credentials / f"{CLIENT}.secret"
-    if issuer is None:
+    held = endpoint.credentials
+    if held.issuer is None:
         raise WrongUsage(f"endpoint {endpoint.id} names no token issuer", remedy="the demonstration works with tokens")
+    client_id, secret = CLIENT, credentials / f"{CLIENT}.secret"
+    if endpoint.kind == "external" and held.client_id and held.client_secret_file:
+        client_id, secret = held.client_id, held.client_secret_file
     if not secret.is_file():
         raise WrongUsage(f"no such file: {secret}", remedy="give the folder of the credentials with --credentials")
-    return TokenSource(issuer, CLIENT, secret.read_text().strip(), endpoint.credentials.ca_file, SCOPE)
+    return TokenSource(held.issuer, client_id, secret.read_text().strip(), held.ca_file, SCOPE)

@@ -8,7 +8,8 @@ The question says where and as whom; it comes on standard input because it holds
      "user": "client", "password": "...",
      "storages": {"desy-storage": "https://desy-storage.xdc.test:8443"}, "folder": "/data/bench",
      "issuer": "https://desy-stream.xdc.test:8444", "client_id": "demo", "client_secret": "...",
-     "ca_file": "/etc/xdc-testbed/ca.pem"}
+     "ca_file": "/etc/xdc-testbed/ca.pem",
+     "credentials": {}}                                  # by storage: issuer, client_id, client_secret of its own
 
 Files are written one after the other, each waiting for its result, or with --burst all at once. Standard
 output gets one JSON line per file (--out puts them in a file instead) and a summary as the last line. Exit
@@ -50,6 +51,21 @@ _SETTLE = 1.0  # seconds for which a second result of a file is waited for
 File = tuple[str, str]  # endpoint id, path
 
 
+class Client(BaseModel):
+    """A client of a token issuer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str
+    client_id: str
+    client_secret: SecretStr
+
+    def tokens(self, ca_file: Path) -> TokenSource:
+        """Its tokens, for everything below /data."""
+        secret = self.client_secret.get_secret_value()
+        return TokenSource(self.issuer, self.client_id, secret, ca_file, "storage.read:/data storage.modify:/data")
+
+
 class Question(BaseModel):
     """What comes on standard input."""
 
@@ -64,6 +80,12 @@ class Question(BaseModel):
     client_id: str
     client_secret: SecretStr
     ca_file: Path
+    credentials: dict[str, Client] = {}
+
+    def tokens(self, storage: str) -> TokenSource:
+        """Tokens that a storage accepts."""
+        usual = Client(issuer=self.issuer, client_id=self.client_id, client_secret=self.client_secret)
+        return self.credentials.get(storage, usual).tokens(self.ca_file)
 
 
 @dataclass(frozen=True)
@@ -108,15 +130,10 @@ class Probe:
 
     def __enter__(self) -> Probe:
         question = self._question
-        tokens = TokenSource(
-            question.issuer,
-            question.client_id,
-            question.client_secret.get_secret_value(),
-            question.ca_file,
-            "storage.read:/data storage.modify:/data",
-        )
         self._storages = {
-            endpoint: self._stack.enter_context(WebDav(url, ca_file=question.ca_file, token=tokens.token))
+            endpoint: self._stack.enter_context(
+                WebDav(url, ca_file=question.ca_file, token=question.tokens(endpoint).token)
+            )
             for endpoint, url in question.storages.items()
         }
         connection = question.kafka.as_user(question.user, password=question.password)

@@ -6,7 +6,6 @@ XDC_PROFILE, XDC_NAME), command line. An unknown key is an error that names the 
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -15,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xdc_testbed import content
 from xdc_testbed.errors import WrongUsage
+from xdc_testbed.testbed import sources, variables
+from xdc_testbed.testbed.variables import nearest, printable, read_yaml
 
 DEFAULT_FILE = Path("testbed.toml")
 _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -51,6 +51,9 @@ class NodeDescription(_Strict):
     groups: tuple[str, ...] = Field(description="Services that it gets, by name.")
     memory: int = Field(default=1024, ge=128, le=1_048_576, description="Limit in MiB, not a reservation.")
     cpus: float = Field(default=2.0, gt=0, le=1024, description="Limit in cores.")
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Variables of roles by name, for this node alone; they win over all others."
+    )
 
     @field_validator("site")
     @classmethod
@@ -113,7 +116,8 @@ class Description(_Strict):
     hosts: HostsOptions = HostsOptions()
     nodes: dict[str, NodeDescription] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(
-        default_factory=dict, description="Variables of roles by name; they win over all others."
+        default_factory=dict,
+        description="Variables of roles by name, for every node; they win over the roles' own values.",
     )
 
     @field_validator("name")
@@ -144,7 +148,7 @@ class Explained:
 
 def groups() -> dict[str, Group]:
     """Every service that a testbed can contain, from inventory/groups.yml."""
-    raw = _read_yaml(content.root() / "inventory" / "groups.yml")
+    raw = read_yaml(content.root() / "inventory" / "groups.yml")
     return {name: Group(**fields) for name, fields in raw.items()}
 
 
@@ -167,16 +171,16 @@ def load(
     Raises WrongUsage with one line that names the culprit and the nearest right word.
     """
     file_layer, file_origin = _file_layer(file)
-    variables = {
+    environment = {
         key: environ[f"XDC_{key.upper()}"] for key in ("name", "profile", "driver") if f"XDC_{key.upper()}" in environ
     }
     flags = {
         key: value for key, value in (("name", name), ("profile", profile), ("driver", driver)) if value is not None
     }
-    chosen = str(flags.get("profile") or variables.get("profile") or file_layer.get("profile") or "demo")
+    chosen = str(flags.get("profile") or environment.get("profile") or file_layer.get("profile") or "demo")
     if chosen not in profiles():
         raise WrongUsage(
-            f"unknown profile '{_printable(chosen)}'{_nearest(chosen, profiles())}",
+            f"unknown profile '{printable(chosen)}'{nearest(chosen, profiles())}",
             remedy=f"profiles: {', '.join(profiles())}",
         )
     profile_layer = _read_toml(content.root() / "inventory" / "profiles" / f"{chosen}.toml")
@@ -184,7 +188,7 @@ def load(
         ("default", {"name": chosen, "profile": chosen}),
         (f"profile {chosen}", profile_layer),
         (file_origin, file_layer),
-        ("environment", variables),
+        ("environment", environment),
         ("command line", flags),
     ]
     merged: dict[str, Any] = {}
@@ -201,6 +205,7 @@ def load(
         ) from None
     _check_groups(description)
     _check_vars(description)
+    sources.check(description)
     return Explained(description, {key: origins.get(key, "default") for key, _ in _flat(description.model_dump())})
 
 
@@ -257,25 +262,15 @@ def _label(value: str, what: str) -> str:
     return value
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def _printable(text: str) -> str:
-    """The text on one line: what a file says may hold line ends."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def _first_fault(error: ValidationError) -> str:
     """One line for the first fault: the dotted key, what is wrong, and the nearest right key."""
     fault = error.errors()[0]
-    where = _printable(".".join(str(part) for part in fault["loc"]))
+    where = printable(".".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
-        return f"unknown key '{where}'{_nearest(str(fault['loc'][-1]), _keys_at(fault['loc'][:-1]))}"
+        return f"unknown key '{where}'{nearest(str(fault['loc'][-1]), _keys_at(fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"missing key '{where}'"
-    return f"{where}: {_printable(str(fault['msg']).removeprefix('Value error, '))}"
+    return f"{where}: {printable(str(fault['msg']).removeprefix('Value error, '))}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
@@ -302,7 +297,7 @@ def _check_groups(description: Description) -> None:
         for group in node.groups:
             if group not in known:
                 raise WrongUsage(
-                    f"nodes.{name}.groups: unknown group '{_printable(group)}'{_nearest(group, list(known))}",
+                    f"nodes.{name}.groups: unknown group '{printable(group)}'{nearest(group, list(known))}",
                     remedy=f"groups: {', '.join(g for g, d in known.items() if not d.always)}",
                 )
         if len(images := {known[group].image: group for group in node.groups if not known[group].always}) > 1:
@@ -313,43 +308,6 @@ def _check_groups(description: Description) -> None:
 
 
 def _check_vars(description: Description) -> None:
-    if not description.vars:
-        return
-    known = role_variables()
-    for key in description.vars:
-        if key not in known:
-            raise WrongUsage(
-                f"unknown key 'vars.{_printable(key)}'{_nearest(key, known)}",
-                remedy="see docs/reference/roles.md for every variable",
-            )
-
-
-def role_variables() -> list[str]:
-    """Every public variable of every role, from the argument specs."""
-    names: set[str] = set()
-    for path in (content.root() / "roles").glob("*/meta/argument_specs.yml"):
-        specs = _read_yaml(path).get("argument_specs", {})
-        for spec in specs.values():
-            names.update(spec.get("options", {}))
-    return sorted(names)
-
-
-def versions() -> dict[str, Any]:
-    """Versions and checksums of every artefact, from inventory/versions.yml."""
-    return _read_yaml(content.root() / "inventory" / "versions.yml")
-
-
-def service_variables() -> dict[str, Any]:
-    """What every testbed starts from: inventory/versions.yml and inventory/group_vars/all/<service>.yml."""
-    merged = versions()
-    for path in sorted((content.root() / "inventory" / "group_vars" / "all").glob("*.yml")):
-        merged.update(_read_yaml(path))
-    return merged
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """A file of the kit, by the parser in C where PyYAML has it: up and status read several, and want to be quick."""
-    return dict(yaml.load(path.read_text(), Loader=_SAFE_LOADER) or {})  # noqa: S506 - both loaders are safe
-
-
-_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    variables.check("vars", description.vars)
+    for name, node in description.nodes.items():
+        variables.check(f"nodes.{name}.vars", node.vars)

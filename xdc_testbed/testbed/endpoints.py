@@ -9,8 +9,11 @@ from typing import Any
 
 from xdc_testbed import __version__
 from xdc_testbed.drivers.base import Node
-from xdc_testbed.endpoints import STORAGES, Credentials, Endpoint, Kind
-from xdc_testbed.testbed.description import groups, service_variables
+from xdc_testbed.endpoints import STORAGES, Credentials, Endpoint
+from xdc_testbed.testbed import sources
+from xdc_testbed.testbed.description import Description, groups
+from xdc_testbed.testbed.sources import Chosen
+from xdc_testbed.testbed.variables import options, service_variables
 
 _SITE = ("put", "get", "range", "checksum", "delete", "move", "token", "x509", "macaroon", "public", "tpc")
 """What every storage site offers."""
@@ -41,33 +44,38 @@ _STORAGE = {
 _SCHEMES = {"frontend": "https"}
 
 
-def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
-    """One endpoint per service and node, in the order of the nodes. Credentials are paths on the client node."""
+def of_testbed(nodes: Sequence[Node], description: Description) -> list[Endpoint]:
+    """One endpoint per service and node, in the order of the nodes. Credentials are paths on the client node.
+
+    A dCache of several nodes is one endpoint, by the name of the first node with a door.
+    """
     issuer = next((n for n in nodes if "token_issuer" in n.groups), None)
     known, variables = groups(), service_variables()
     credentials = _credentials(issuer, variables)
     origins = [n for n in nodes if STORAGES & set(n.groups)]
     found: list[Endpoint] = []
     for node in nodes:
+        chosen = sources.of_node(description, node.name)
         for group in node.groups:
             described = known[group]
             if described.product is None:
                 continue
-            kind: Kind = described.kind or "real"
+            choice = chosen.get(group)
+            kind = sources.kind(described, choice)
             if (storage := _STORAGE.get(group)) is not None:
                 behind = next((n for n in origins if n.site != node.site), None) if group == "xcache" else None
+                urls = _storage_urls(storage, node, choice, nodes, description, variables)
+                if not urls:
+                    continue
                 found.append(
                     Endpoint(
                         id=node.name,
                         site=node.site,
                         product=group,
-                        version=storage.version,
+                        version=_version(choice, storage.version),
                         kind=kind,
-                        urls={
-                            protocol: f"{_SCHEMES.get(protocol, protocol)}://{node.fqdn}:{variables[port]}"
-                            for protocol, port in storage.ports.items()
-                        },
-                        credentials=credentials,
+                        urls=urls,
+                        credentials=_of_external(credentials, choice, node),
                         capabilities=_cached(storage, behind) if behind else storage.capabilities,
                         origin=behind.name if behind else None,
                     )
@@ -78,12 +86,61 @@ def of_testbed(nodes: Sequence[Node]) -> list[Endpoint]:
                         id=f"{node.name}:{group}",
                         site=node.site,
                         product=described.product,
-                        version=str(variables.get(f"{group}_version", __version__)),
+                        version=_version(choice, str(variables.get(f"{group}_version", __version__))),
                         kind=kind,
-                        urls=_service_urls(group, node, variables),
+                        urls=_service_urls(group, node, variables, choice),
                     )
                 )
     return found
+
+
+def _version(choice: Chosen | None, copied: str) -> str:
+    """Of a product: as the description says it; of an emulator: that it copies."""
+    if choice is None or choice.source == "emulator":
+        return copied
+    if choice.source == "external":
+        return str(choice.external.get("version", "unknown"))
+    name = f"{choice.group}_version"
+    return str(choice.values.get(name, options()[name]["default"]))
+
+
+def _storage_urls(
+    storage: _Storage,
+    node: Node,
+    choice: Chosen | None,
+    nodes: Sequence[Node],
+    description: Description,
+    variables: Mapping[str, Any],
+) -> dict[str, str]:
+    """Where a storage answers, by protocol; nothing for a node whose dCache answers at another one."""
+    hosts = dict.fromkeys(storage.ports, node.fqdn)
+    if choice is not None and choice.source == "external":
+        return {"https": str(choice.external["webdav"]), "frontend": str(choice.external["frontend"])}
+    if choice is not None and choice.source in sources.RELEASES:
+        members = sources.dcache_sites(description)[node.site]
+        names = {n.name: n.fqdn for n in nodes}
+        first = {word: next(one.node for one in members if word in one.services) for word in ("door", "frontend")}
+        if first["door"] != node.name:
+            return {}
+        hosts = {"https": node.fqdn, "frontend": names[first["frontend"]]}
+    return {
+        protocol: f"{_SCHEMES.get(protocol, protocol)}://{hosts[protocol]}:{variables[port]}"
+        for protocol, port in storage.ports.items()
+    }
+
+
+def _of_external(own: Credentials, choice: Chosen | None, node: Node) -> Credentials:
+    """The credential for a storage: the client that the description names for an external one, else the kit's own."""
+    if choice is None or "issuer" not in choice.external:
+        return own
+    folder = own.client_secret_file.parent if own.client_secret_file else PurePosixPath()
+    return own.model_copy(
+        update={
+            "issuer": choice.external["issuer"],
+            "client_id": choice.external["client_id"],
+            "client_secret_file": folder / f"{node.name}.secret",
+        }
+    )
 
 
 def _cached(cache: _Storage, origin: Node) -> tuple[str, ...]:
@@ -107,7 +164,9 @@ def _credentials(issuer: Node | None, variables: Mapping[str, Any]) -> Credentia
     )
 
 
-def _service_urls(group: str, node: Node, variables: Mapping[str, Any]) -> dict[str, str]:
+def _service_urls(group: str, node: Node, variables: Mapping[str, Any], choice: Chosen | None = None) -> dict[str, str]:
+    if choice is not None and choice.source == "external":
+        return {"https": f"{str(choice.external['url']).rstrip('/')}/api/v1"}
     match group:
         case "kafka":
             published = node.published.get(str(variables["kafka_external_port"]))

@@ -10,10 +10,11 @@ from typing import Any
 
 from xdc_testbed.drivers.base import Node
 from xdc_testbed.drivers.login import proxy_options, ssh_options
-from xdc_testbed.endpoints import storages
-from xdc_testbed.testbed import endpoints
-from xdc_testbed.testbed.description import Description, groups, service_variables
+from xdc_testbed.endpoints import Endpoint, storages
+from xdc_testbed.testbed import endpoints, sources
+from xdc_testbed.testbed.description import Description, groups
 from xdc_testbed.testbed.state import write_private
+from xdc_testbed.testbed.variables import service_variables
 
 _PIP_SETTINGS = (
     "PIP_INDEX_URL",
@@ -50,9 +51,11 @@ def render(
             "testbed_fqdn": node.fqdn,
             "testbed_install": not node.installed,
             "testbed_published_ports": dict(node.published),
+            **(description.nodes[node.name].vars if node.name in description.nodes else {}),
         }
         for node in nodes
     }
+    offered = endpoints.of_testbed(nodes, description)
     children: dict[str, Any] = {}
     for name, group in groups().items():
         members = [n.name for n in nodes if group.always or name in n.groups]
@@ -71,9 +74,19 @@ def render(
             for n in nodes
         ],
         "testbed_storages": [
-            {"name": e.id, "site": e.site, "product": e.product, "urls": dict(e.urls)}
-            for e in storages(endpoints.of_testbed(nodes))
+            {
+                "name": e.id,
+                "site": e.site,
+                "product": e.product,
+                "kind": e.kind,
+                "urls": dict(e.urls),
+                "issuer": e.credentials.issuer,
+                "client_id": e.credentials.client_id if _has_credential(description, e.id) else None,
+            }
+            for e in storages(offered)
         ],
+        "testbed_dcache_sites": _dcache_sites(description, nodes),
+        **_openwhisk(offered),
         "testbed_pip_environment": {key: os.environ[key] for key in _PIP_SETTINGS if key in os.environ},
         **extra,
         **description.vars,
@@ -85,6 +98,29 @@ def _way_in(node: Node, known_hosts: Path) -> dict[str, Any]:
     """Through a jump host, and to root by sudo, where that is needed."""
     options = {"ansible_ssh_common_args": f"{ssh_options(known_hosts)} {proxy_options(node, known_hosts)}"}
     return (options if node.jump else {}) | ({"ansible_become": True} if node.ssh_user != "root" else {})
+
+
+def _has_credential(description: Description, node: str) -> bool:
+    """Whether the description gives the storage of a node a credential of its own."""
+    return any("issuer" in one.external for one in sources.of_node(description, node).values())
+
+
+def _dcache_sites(description: Description, nodes: Sequence[Node]) -> dict[str, Any]:
+    """Each dCache that is installed from a release: its core, and what each of its nodes has."""
+    names = {node.name: node.fqdn for node in nodes}
+    return {
+        site: {
+            "core": next(names.get(one.node, "") for one in members if "core" in one.services),
+            "services": {one.node: list(one.services) for one in members},
+        }
+        for site, members in sources.dcache_sites(description).items()
+    }
+
+
+def _openwhisk(offered: Sequence[Endpoint]) -> dict[str, str]:
+    """Where an external OpenWhisk is, over the address that one of the testbed would have."""
+    urls = [e.urls["https"] for e in offered if e.product == "openwhisk" and e.kind == "external"]
+    return {"openwhisk_url": urls[0].removesuffix("/api/v1")} if urls else {}
 
 
 def write(folder: Path, inventory: Mapping[str, Any], nodes: Sequence[Node]) -> Path:

@@ -21,11 +21,17 @@ from xdc_testbed.drivers.containers import Containers
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import LeftOver, RequirementMissing, VerifyFailed, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, phase
-from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, machines, pki, secrets, ssh
+from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, machines, pki, secrets, sources, ssh
 from xdc_testbed.testbed.description import Description, Explained, groups
 from xdc_testbed.testbed.state import PhaseRecord, State, StateFolder, write_private
 
 PLAYBOOK_DEADLINE = 1500.0
+
+_UNDEPLOY = (
+    "test ! -e /etc/xdc-testbed/actions.toml || exec /opt/xdc-testbed/venv/bin/python -m xdc_testbed.actions.deploy "
+    "--config /etc/xdc-testbed/actions.toml --remove"
+)
+_UNDEPLOY_DEADLINE = 60.0
 
 
 @dataclass
@@ -117,7 +123,7 @@ class Testbed:
 
     def endpoints(self) -> list[Endpoint]:
         """What the testbed offers to clients."""
-        return endpoints.of_testbed(self.nodes())
+        return endpoints.of_testbed(self.nodes(), self.description())
 
     def clouds_file(self) -> Path | None:
         """The clouds.yaml of this testbed's own cloud, when it has one."""
@@ -131,10 +137,9 @@ class Testbed:
             return dict(zip((n.name for n in nodes), pool.map(self._units_of, nodes), strict=True))
 
     def _units_of(self, node: Node) -> dict[str, str]:
-        known = groups()
-        units = [unit for group in node.groups for unit in known[group].units]
-        if any("kafka" in other.groups for other in self.nodes()):
-            units += [unit for group in node.groups for unit in known[group].sources]
+        broker = any("kafka" in other.groups for other in self.nodes())
+        chosen = sources.of_node(self.description(), node.name)
+        units = sources.units(groups(), node.groups, chosen, broker=broker)
         try:
             words = ssh.execute(
                 node,
@@ -183,6 +188,7 @@ class Testbed:
                 remedy="xdc-testbed status --all  lists the testbeds of this machine",
             )
         with self.folder.locked("down"):
+            kept = self._release(report)
             if driver.name == "hosts" and resources:
                 with phase(report, "services", "taken off machines that stay"):
                     self._remove_services(driver, ids, report)
@@ -198,6 +204,11 @@ class Testbed:
                     remedy="run down again; if they stay, remove them by these names",
                 )
             self.folder.remove()
+        if kept:
+            raise LeftOver(
+                f"the testbed is gone, but its actions are left on {kept[0]}",
+                remedy="delete the package there: wsk package delete -r xdc",
+            )
         return resources
 
     def _remove_services(self, driver: Driver, ids: Sequence[str], report: Reporter) -> None:
@@ -226,6 +237,27 @@ class Testbed:
             strategy=description.strategy,
             timeout=PLAYBOOK_DEADLINE,
         )
+
+    def _release(self, report: Reporter) -> list[str]:
+        """Take what was deployed off external services, by the nodes that did it. Returns what could not be done."""
+        if not self.folder.exists:
+            return []
+        try:
+            holders = [one for one in sources.all_of(self.description()) if one.source == "external"]
+            nodes = {node.name: node for node in self.nodes()}
+        except (XdcError, ValueError):
+            return []  # a damaged state: only what carries its labels is known
+        kept: list[str] = []
+        for one in holders:
+            if one.group != "openwhisk" or one.node not in nodes:
+                continue
+            with phase(report, "release", f"actions on {one.external['url']}"):
+                try:
+                    ssh.execute(nodes[one.node], self.known_hosts, "sh", "-c", _UNDEPLOY, timeout=_UNDEPLOY_DEADLINE)
+                except XdcError as error:
+                    kept.append(f"{one.external['url']}: {error.message}")
+                    report(Event("warning", f"not removed: {kept[-1]}"))
+        return kept
 
 
 class _Run:
@@ -273,7 +305,7 @@ class _Run:
             self.report(Event("note", f"services are configured: {why}"))
             self._converge(inventory_file, secrets_file, nodes, fingerprint)
         self.result.nodes = nodes
-        self.result.endpoints = endpoints.of_testbed(nodes)
+        self.result.endpoints = endpoints.of_testbed(nodes, self.description)
         return self.result
 
     def _images(self) -> None:
@@ -313,6 +345,7 @@ class _Run:
             raise RequirementMissing(
                 f"{first.what}: {first.found}{needed}{more}", remedy=first.remedy or "see: xdc-testbed doctor"
             )
+        sources.require_files(self.description)
 
     def _request(self) -> Request:
         keys = Path(self.folder.keys)
@@ -351,11 +384,13 @@ class _Run:
                 (self.logs / f"{name}-{title.replace(' ', '-')}.log").write_text(text)
 
     def _inventory(self, nodes: Sequence[Node]) -> tuple[Path, Path, str]:
-        known = secrets.ensure(self.folder.secrets_file, [n.name for n in nodes])
+        own = secrets.ensure(self.folder.secrets_file, [n.name for n in nodes])
+        known = own | sources.secrets(self.description)
         pki.ensure(
             Path(self.folder.pki),
             testbed_id=self.state.id,
             hosts={n.name: (n.fqdn, n.address) for n in nodes},
+            trusted=sources.authorities(self.description),
         )
         archive, digest = kit.archive(self.folder.path / "kit")
         extra = image.install_variables(self.description) | {

@@ -1,6 +1,7 @@
 """The certificate authority of one testbed, with host and user certificates; nothing is shared between testbeds.
 
 Layout of the folder: ca.pem, ca.key, ca.hash, hosts/<node>.pem|.key, users/<name>.pem|.key. Keys are 0600.
+bundle.pem holds the authority and those of external services; trusted/ has the latter by hash, with signing policies.
 Grid software wants RSA 2048 with SHA-256 and a SubjectKeyIdentifier in every certificate (measured with XRootD 5.5.3).
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -16,16 +19,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from xdc_testbed.errors import WrongUsage
 from xdc_testbed.testbed.state import write_private
 
 USERS = ("tester", "stranger")
 _YEAR = datetime.timedelta(days=365)
 
 
-def ensure(folder: Path, *, testbed_id: str, hosts: dict[str, tuple[str, str]]) -> None:
+def ensure(folder: Path, *, testbed_id: str, hosts: dict[str, tuple[str, str]], trusted: Sequence[Path] = ()) -> None:
     """Make the authority and the certificates that are missing or no longer fit.
 
-    hosts: node name -> (fqdn, address).
+    hosts: node name -> (fqdn, address); trusted: files with certificates of other authorities. Raises WrongUsage for a
+    file that has none.
     """
     authority = _authority(folder, testbed_id)
     for name, (fqdn, address) in hosts.items():
@@ -39,6 +44,7 @@ def ensure(folder: Path, *, testbed_id: str, hosts: dict[str, tuple[str, str]]) 
         _leaf(folder / "hosts" / name, authority, _subject(fqdn, testbed_id=None), names, server=True)
     for user in USERS:
         _leaf(folder / "users" / user, authority, _subject(user, testbed_id=None), [], server=False)
+    _trust(folder, trusted)
 
 
 def _subject(common_name: str, *, testbed_id: str | None) -> x509.Name:
@@ -67,6 +73,24 @@ def _authority(folder: Path, testbed_id: str) -> tuple[x509.Certificate, rsa.RSA
     write_private(folder / "ca.hash", (_openssl_hash(certificate) + "\n").encode(), 0o644)
     write_private(folder / "ca.signing_policy", _signing_policy(certificate).encode(), 0o644)
     return certificate, key
+
+
+def _trust(folder: Path, files: Sequence[Path]) -> None:
+    shutil.rmtree(folder / "trusted", ignore_errors=True)
+    (folder / "trusted").mkdir()
+    bundle = (folder / "ca.pem").read_bytes()
+    for file in files:
+        try:
+            others = x509.load_pem_x509_certificates(file.read_bytes())
+        except ValueError as error:
+            raise WrongUsage(f"{file} holds no certificate in PEM: {error}") from None
+        for other in others:
+            pem, name = other.public_bytes(serialization.Encoding.PEM), _openssl_hash(other)
+            bundle += pem
+            write_private(folder / "trusted" / f"{name}.0", pem, 0o644)
+            policy = _signing_policy(other, may_sign="*")
+            write_private(folder / "trusted" / f"{name}.signing_policy", policy.encode(), 0o644)
+    write_private(folder / "bundle.pem", bundle, 0o644)
 
 
 def _leaf(
@@ -177,13 +201,10 @@ def _der_oid(dotted: str) -> bytes:
     return _der(0x06, body)
 
 
-def _signing_policy(certificate: x509.Certificate) -> str:
+def _signing_policy(certificate: x509.Certificate, *, may_sign: str = "/DC=test/DC=xdc/*") -> str:
     """What Globus-style clients want beside a CA: which subjects it may sign."""
-    subject = "".join(f"/{_SHORT[a.oid]}={a.value!s}" for a in certificate.subject)
-    return f"access_id_CA X509 '{subject}'\npos_rights globus CA:sign\ncond_subjects globus '\"/DC=test/DC=xdc/*\"'\n"
-
-
-_SHORT = {NameOID.DOMAIN_COMPONENT: "DC", NameOID.ORGANIZATIONAL_UNIT_NAME: "OU", NameOID.COMMON_NAME: "CN"}
+    subject = "".join(f"/{a.rfc4514_attribute_name}={a.value!s}" for a in certificate.subject)
+    return f"access_id_CA X509 '{subject}'\npos_rights globus CA:sign\ncond_subjects globus '\"{may_sign}\"'\n"
 
 
 def _now() -> datetime.datetime:

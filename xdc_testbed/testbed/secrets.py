@@ -33,6 +33,7 @@ def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
         "macaroon": {node: _macaroon_secret() for node in nodes},
         "openstack": {user: secrets.token_urlsafe(24) for user in OPENSTACK_USERS}
         | {key: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() for key in OPENSTACK_KEYS},
+        "dcache_database": {node: secrets.token_urlsafe(24) for node in nodes},
     }
     merged: dict[str, Any] = _keep(known, wanted)
     if merged != known:

@@ -62,7 +62,7 @@ def arguments(stores: Stores, tmp_path: Path) -> Arguments:
             "issuer": "https://desy-stream.xdc.test:8444",
             "client_id": "actions",
             "client_secret": "not-a-secret",
-            "ca_file": "/etc/xdc-testbed/ca.pem",
+            "ca_pem": "a certificate",
             "endpoints": {"desy-storage": {"https": DESY}, "remote-storage": {"https": REMOTE}},
             "cache": str(tmp_path / "cache"),
             **more,

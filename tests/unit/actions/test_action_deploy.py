@@ -57,11 +57,13 @@ def _pairs(annotations: dict[str, str]) -> list[dict[str, str]]:
 def config(tmp_path: Path) -> Path:
     (tmp_path / "auth").write_text("uuid:key\n")
     (tmp_path / "secret").write_text("s3cr3t\n")
+    (tmp_path / "ca.pem").write_text("authorities\n")
     path = tmp_path / "actions.toml"
     path.write_text(f"""
 api_host = "https://desy-functions.xdc.test:3233"
 auth_file = "{tmp_path}/auth"
-ca_file = "/etc/xdc-testbed/ca.pem"
+ca_file = "{tmp_path}/ca.pem"
+owner = "0123456789"
 [token]
 issuer = "https://desy-stream.xdc.test:8444"
 client_id = "actions"
@@ -108,8 +110,9 @@ def test_parameters_are_bound_and_limits_set(platform: Platform, run: Lines) -> 
         "issuer": "https://desy-stream.xdc.test:8444",
         "client_id": "actions",
         "client_secret": "s3cr3t",
-        "ca_file": "/etc/xdc-testbed/ca.pem",
+        "ca_pem": "authorities",
         "endpoints": {"desy-storage": {"https": "https://desy-storage.xdc.test:8443"}},
+        "storage_credentials": {},
     }
     assert platform.actions["xdc/calibrate"]["memory"] == 640
     assert (platform.actions["xdc/transfer"]["main"], platform.actions["xdc/noop"]["main"]) == ("transfer", "main")
@@ -159,6 +162,38 @@ def test_removing_takes_everything_away_once(platform: Platform, run: Lines) -> 
     assert run("--remove") == ["changed package xdc", "changed"]
     assert (platform.packages, platform.actions) == ({}, {})
     assert run("--remove") == ["unchanged package xdc", "unchanged"]
+
+
+def test_a_package_of_another_testbed_is_neither_replaced_nor_removed(
+    platform: Platform, run: Lines, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    before = dict(platform.packages)
+    config.write_text(config.read_text().replace("0123456789", "9876543210"))
+    for more in ([], ["--remove"]):
+        assert deploy.main(["--config", str(config), *more]) == 2
+        assert "not this testbed's but that of testbed 0123456789" in capsys.readouterr().err
+    assert platform.packages == before
+
+
+def test_a_package_that_the_kit_did_not_make_is_left_alone(
+    platform: Platform, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.packages["xdc"] = {"name": "xdc", "annotations": []}
+    assert deploy.main(["--config", str(config)]) == 2
+    assert "it was not made by the kit" in capsys.readouterr().err
+    assert platform.puts == []
+
+
+def test_a_storage_with_another_issuer_has_its_own_credential(
+    platform: Platform, run: Lines, config: Path, tmp_path: Path
+) -> None:
+    own = {"issuer": "https://iam.example.org", "client_id": "beamline"}
+    lines = [f'{key} = "{value}"' for key, value in own.items()] + [f'client_secret_file = "{tmp_path}/secret"']
+    config.write_text("\n".join([config.read_text(), "[storage_credentials.desy-storage]", *lines]))
+    run()
+    bound = platform.packages["xdc"]["parameters"]["storage_credentials"]
+    assert bound == {"desy-storage": own | {"client_secret": "s3cr3t"}}
 
 
 def test_secrets_are_not_said(platform: Platform, run: Lines) -> None:

@@ -13,7 +13,8 @@ from demo_nodes import HOST_KEY, demo, node
 
 from xdc_testbed.drivers.login import ssh_options
 from xdc_testbed.testbed import inventory
-from xdc_testbed.testbed.description import Description, groups, service_variables
+from xdc_testbed.testbed.description import Description, groups
+from xdc_testbed.testbed.variables import service_variables
 
 
 def rendered(description: Description | None = None, **changes: Any) -> dict[str, Any]:

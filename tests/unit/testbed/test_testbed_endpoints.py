@@ -5,12 +5,13 @@ from __future__ import annotations
 from demo_nodes import demo, node
 
 from xdc_testbed.endpoints import Endpoint
+from xdc_testbed.testbed.description import Description
 from xdc_testbed.testbed.endpoints import of_testbed
 
 
 def by_id() -> dict[str, Endpoint]:
     """The endpoints of the demo."""
-    return {endpoint.id: endpoint for endpoint in of_testbed(demo())}
+    return {endpoint.id: endpoint for endpoint in of_testbed(demo(), Description())}
 
 
 def test_storage_and_caches_have_the_id_of_their_node_and_services_that_of_node_and_group() -> None:
@@ -44,7 +45,7 @@ def test_a_cache_stands_in_front_of_the_storage_of_another_site() -> None:
 
 
 def test_a_cache_without_another_site_has_no_origin() -> None:
-    alone = of_testbed([node("a-storage", "xrootd"), node("a-cache", "xcache")])
+    alone = of_testbed([node("a-storage", "xrootd"), node("a-cache", "xcache")], Description())
     assert alone[1].origin is None
 
 
@@ -62,4 +63,4 @@ def test_credentials_name_the_issuer_and_are_references_to_files() -> None:
 
 
 def test_without_a_token_issuer_there_is_none_to_name() -> None:
-    assert of_testbed([node("a-storage", "xrootd")])[0].credentials.issuer is None
+    assert of_testbed([node("a-storage", "xrootd")], Description())[0].credentials.issuer is None

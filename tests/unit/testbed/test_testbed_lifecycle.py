@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from demo_nodes import demo
 
-from xdc_testbed.drivers.base import Resource
-from xdc_testbed.errors import LeftOver, WrongUsage
+from xdc_testbed.drivers.base import Node, Resource
+from xdc_testbed.errors import LeftOver, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, silent
-from xdc_testbed.testbed import lifecycle
+from xdc_testbed.testbed import lifecycle, ssh
+from xdc_testbed.testbed.description import Description
 from xdc_testbed.testbed.lifecycle import Testbed
 
 
@@ -126,3 +127,46 @@ def test_down_tells_its_phases(bed: Testbed) -> None:
     told: list[Event] = []
     bed.down(told.append)
     assert [event.phase for event in told if event.kind == "phase-end"] == ["remove", "prove"]
+
+
+# -- services that stay -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def borrowing(bed: Testbed) -> Testbed:
+    """The testbed, whose OpenWhisk is somebody else's."""
+    state = bed.folder.read()
+    whisk = {"openwhisk_source": "external", "openwhisk_external": {"url": "https://whisk.example.org"}}
+    nodes = {"desy-functions": {"site": "desy", "groups": ["openwhisk"], "vars": whisk}}
+    state.description = Description.model_validate({"nodes": nodes}).model_dump(mode="json")
+    bed.folder.write(state)
+    return bed
+
+
+def test_down_takes_its_actions_off_an_openwhisk_that_stays(
+    borrowing: Testbed, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def execute(node: Node, _: Path, *command: str, timeout: float) -> None:
+        assert driver.things, "the node is still there"
+        asked.append((node.name, command[-1]))
+
+    monkeypatch.setattr(ssh, "execute", execute)
+    borrowing.down(silent)
+    ((node_name, command),) = asked
+    assert node_name == "desy-functions"
+    assert command.endswith("-m xdc_testbed.actions.deploy --config /etc/xdc-testbed/actions.toml --remove")
+
+
+def test_actions_that_could_not_be_taken_off_are_told_after_everything_else_is_gone(
+    borrowing: Testbed, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(*_: object, timeout: float) -> None:
+        raise XdcError("no route to it")
+
+    monkeypatch.setattr(ssh, "execute", execute)
+    with pytest.raises(LeftOver, match=r"actions are left on https://whisk\.example\.org: no route to it"):
+        borrowing.down(silent)
+    assert driver.things == {}
+    assert not borrowing.folder.path.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from xdc_testbed.errors import WrongUsage
 from xdc_testbed.processes import run
 from xdc_testbed.testbed import pki
 
@@ -120,3 +121,28 @@ def test_another_testbeds_authority_does_not_vouch_for_our_hosts(made: Path, tmp
     )
     assert done.returncode != 0
     assert (tmp_path / "ca.hash").read_text() != (made / "ca.hash").read_text()
+
+
+def test_authorities_of_external_services_are_in_the_bundle_and_named_by_their_hash(tmp_path: Path) -> None:
+    pki.ensure(tmp_path / "other", testbed_id="other", hosts={})
+    other = (tmp_path / "other" / "ca.pem").read_text()
+    pki.ensure(tmp_path / "own", testbed_id="own", hosts={}, trusted=[tmp_path / "other" / "ca.pem"])
+    assert (tmp_path / "own" / "bundle.pem").read_text() == (tmp_path / "own" / "ca.pem").read_text() + other
+    name = (tmp_path / "other" / "ca.hash").read_text().strip()
+    trusted = tmp_path / "own" / "trusted"
+    assert sorted(path.name for path in trusted.iterdir()) == [f"{name}.0", f"{name}.signing_policy"]
+    assert "cond_subjects globus '\"*\"'" in (trusted / f"{name}.signing_policy").read_text()
+
+
+def test_an_authority_that_is_no_longer_named_is_no_longer_trusted(tmp_path: Path) -> None:
+    pki.ensure(tmp_path / "other", testbed_id="other", hosts={})
+    pki.ensure(tmp_path / "own", testbed_id="own", hosts={}, trusted=[tmp_path / "other" / "ca.pem"])
+    pki.ensure(tmp_path / "own", testbed_id="own", hosts={})
+    assert (tmp_path / "own" / "bundle.pem").read_bytes() == (tmp_path / "own" / "ca.pem").read_bytes()
+    assert list((tmp_path / "own" / "trusted").iterdir()) == []
+
+
+def test_a_file_without_a_certificate_is_told(tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("nothing")
+    with pytest.raises(WrongUsage, match=r"no\.pem holds no certificate in PEM"):
+        pki.ensure(tmp_path / "own", testbed_id="own", hosts={}, trusted=[tmp_path / "no.pem"])

@@ -26,11 +26,15 @@ VARIABLES = {
     "event_router_reconcile_seconds": 30,
     "event_router_reconcile_grace": 60,
     "dcache_billing_topic": "billing",
-    "token_issuer_url": "https://issuer.test",
     "_event_router_ca_file": "/etc/ca.pem",
     "_event_router_source_secret": "/etc/event-source.secret",
     "_event_router_frontend_secret": "/etc/frontend.secret",
-    "_event_router_storage": {"urls": {"frontend": "https://storage.test:3880"}},
+    "_event_router_told": True,
+    "_event_router_storage": {
+        "urls": {"frontend": "https://storage.test:3880"},
+        "issuer": "https://issuer.test",
+        "client_id": None,
+    },
 }
 
 
