@@ -33,7 +33,7 @@ class Parameters(_Record):
     """
 
     common_mode: bool = False
-    cm_dark_range: float = Field(default=30.0, gt=0, lt=32768)
+    cm_dark_range: float = Field(default=30.0, gt=0, lt=512)
     cm_dark_fraction: float = Field(default=0.15, gt=0, le=1)
     cm_iterations: int = Field(default=4, ge=1)
     force_medium_below: float | None = None

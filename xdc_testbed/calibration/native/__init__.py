@@ -211,6 +211,9 @@ def correct(
         streaming=how.streaming,
     )
     if common_mode:
+        slow, fast = raw.shape[1:]
+        if slow % common_mode.rows or fast % common_mode.columns or common_mode.columns not in (32, 64):
+            raise ValueError(f"{raw.shape[1:]} is not made of ASICs of {common_mode.rows} x {common_mode.columns}")
         job.asic_rows, job.asic_columns, job.cm_rounds = common_mode.rows, common_mode.columns, common_mode.rounds
         job.cm_least, job.cm_range = common_mode.least, common_mode.range
         job.block = common_mode.rows * raw.shape[-1]

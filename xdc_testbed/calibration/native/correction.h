@@ -63,7 +63,10 @@ struct piece {
     float *energy;
     uint32_t *mask;
     uint8_t *stage;
+    float *desk; /* common mode: room for n pixels, DESK bytes each */
 };
+
+#define DESK 13
 
 /* Bits of badpixels.BadPixels that the data itself sets. */
 #define NO_DARK_DATA (1u << 3)

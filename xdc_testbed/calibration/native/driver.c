@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #define MOST_THREADS 256
 #define LINE 64
@@ -103,7 +104,7 @@ static void compute(const struct kernels *kernels, struct piece p)
     }
 }
 
-static void unit(const struct team *team, struct sums *sums, int64_t group, size_t at, size_t n)
+static void unit(const struct team *team, struct sums *sums, float *desk, int64_t group, size_t at, size_t n)
 {
     const struct correction *how = team->how;
     const int analog = how->staging == THRESHOLDS, bytes = how->staging == CODE_IN_BYTE;
@@ -113,6 +114,7 @@ static void unit(const struct team *team, struct sums *sums, int64_t group, size
         .how = how,
         .n = n,
         .plane = pixels,
+        .desk = desk,
         .offset = how->offset + c * how->offset_stride + at,
         .factor = how->factor + c * how->factor_stride + at,
         .bad = how->bad + c * how->bad_stride + at,
@@ -146,13 +148,19 @@ static void *member(void *given)
     const struct correction *how = team->how;
     const size_t block = (size_t)how->block;
     struct sums sums = {{0}, {0}};
+    float *desk = NULL;
+    if (how->asic_rows) {
+        desk = aligned_alloc(LINE, ((size_t)how->block * DESK + LINE - 1) / LINE * LINE);
+        if (!desk) abort(); /* a hundred KiB: nothing else would work either */
+    }
     for (int64_t u; (u = atomic_fetch_add_explicit(&team->next, 1, memory_order_relaxed)) < team->units;) {
         const size_t at = (size_t)(u % team->blocks) * block, rest = (size_t)how->pixels - at;
-        unit(team, &sums, u / team->blocks, at, rest < block ? rest : block);
+        unit(team, &sums, desk, u / team->blocks, at, rest < block ? rest : block);
     }
 #if defined(__SSE2__)
     __builtin_ia32_sfence(); /* streamed lines are visible to the others before this thread is said to be done */
 #endif
+    free(desk);
     if (how->stages) {
         pthread_mutex_lock(&team->lock);
         for (int i = 0; i < 4; i++) how->stages[i] += sums.stages[i];
@@ -166,8 +174,7 @@ static void *member(void *given)
 static int may_stream(const struct correction *how)
 {
     const uintptr_t places = (uintptr_t)how->energy | (uintptr_t)how->mask | (uintptr_t)how->stage;
-    return how->streaming && (places | (uintptr_t)how->pixels | (uintptr_t)how->block) % LINE == 0 && !how->stages &&
-           !how->asic_rows;
+    return how->streaming && (places | (uintptr_t)how->pixels | (uintptr_t)how->block) % LINE == 0 && !how->stages;
 }
 
 /* Correct all frames. mask and stage: both or neither; counts and common mode need both. */

@@ -156,78 +156,95 @@ OP void threshold_loop(const struct piece *given, int analog, int full, int scal
     }
 }
 
-/* Number of dark pixels of one row of an ASIC; adds their sum. In blocks, so that 32 bits are enough for a lane. */
-static uint32_t dark_pixels(const struct piece *p, size_t at, size_t n, int64_t *sum)
+/* One row of an ASIC: take the last shift away, then add up what is dark now. Lanes hold 64 / LANES values of at most
+ * 512 * 65536, which 32 bits can. `never` is 0 for a pixel that may be dark, infinite for one that may not. */
+OP uint32_t shifted_row(float *x, const float *never, const uint8_t *stage, size_t n, float shift, float range, int64_t *sum)
 {
-    uint32_t dark = 0;
-    for (size_t end = at + n; at < end; at += LANES) {
-        const f x = load(p->energy + at);
-        m is_dark = and_(same(load_bytes(p->stage + at), every(0)), same(load_bits(p->mask + at), every(0)));
-        is_dark = and_(is_dark, less(absolute(x), everyf(p->how->cm_range)));
-        int32_t value[LANES];
-        store_bits((uint32_t *)value, integer(times(choose(is_dark, x, everyf(0)), everyf(65536.0f))));
-        uint32_t one[LANES];
-        store_bits(one, choose_bits(is_dark, every(1), every(0)));
-        for (int i = 0; i < LANES; i++) *sum += value[i], dark += one[i];
+    u values = every(0), number = every(0);
+    for (size_t i = 0; i < n; i += LANES) {
+        const f before = load(x + i), after = minus(before, everyf(shift));
+        const f now = choose(same(load_bytes(stage + i), every(0)), after, before);
+        store(x + i, now);
+        const m dark = less(plus(absolute(now), load(never + i)), everyf(range));
+        values = add(values, integer(choose(dark, times(now, everyf(65536.0f)), everyf(0))));
+        number = add(number, choose_bits(dark, every(1), every(0)));
     }
+    int32_t value[LANES];
+    uint32_t one[LANES], dark = 0;
+    store_bits((uint32_t *)value, values);
+    store_bits(one, number);
+    for (int i = 0; i < LANES; i++) *sum += value[i], dark += one[i];
     return dark;
 }
 
-static void lower(const struct piece *p, size_t at, size_t n, float shift)
+/* Take away, per ASIC, the mean of its dark pixels in high gain, until it is below 0.01 ADU. The sum is of integers
+ * (1/65536 ADU), so that it does not depend on the order of the pixels. A shift is taken away in the pass that looks for
+ * the next one, so that a round is one pass over pixels that lie in the first cache. */
+static void common_mode(const struct piece *given, float *never)
 {
-    for (size_t end = at + n; at < end; at += LANES) {
-        const m high = same(load_bytes(p->stage + at), every(0));
-        const f x = load(p->energy + at);
-        store(p->energy + at, choose(high, minus(x, everyf(shift)), x));
+    LOCAL(given);
+    const struct correction *how = p->how;
+    const size_t row = how->row, rows = how->asic_rows, columns = how->asic_columns;
+    for (size_t i = 0; i < p->n; i += LANES) {
+        const m usable = and_(same(load_bytes(p->stage + i), every(0)), same(load_bits(p->mask + i), every(0)));
+        store(never + i, choose(usable, everyf(0), everyf(__builtin_inff())));
+    }
+    for (size_t left = 0; left < row; left += columns) {
+        float shift = 0;
+        for (uint32_t round = 0; round <= how->cm_rounds; round++) {
+            int64_t sum = 0;
+            uint32_t dark = 0;
+            for (size_t at = left; at < rows * row; at += row)
+                dark += shifted_row(p->energy + at, never + at, p->stage + at, columns, shift, how->cm_range, &sum);
+            if (dark < how->cm_least || (round && fabsf(shift) < 0.01f)) break;
+            shift = (float)((double)sum / (65536.0 * dark));
+        }
     }
 }
 
-/* Take away, per ASIC, the mean of its dark pixels in high gain, until it is below 0.01 ADU. The sum is of integers
- * (1/65536 ADU), so that it does not depend on the order of the pixels. */
-static void common_mode(const struct piece *p)
-{
-    const struct correction *how = p->how;
-    const size_t row = how->row, rows = how->asic_rows, columns = how->asic_columns;
-    for (size_t band = 0; band < p->n; band += rows * row)
-        for (size_t left = 0; left < row; left += columns)
-            for (uint32_t round = 0; round < how->cm_rounds; round++) {
-                const size_t corner = band + left;
-                int64_t sum = 0;
-                uint32_t dark = 0;
-                for (size_t at = corner; at < corner + rows * row; at += row) dark += dark_pixels(p, at, columns, &sum);
-                if (dark < how->cm_least) break;
-                const float shift = (float)((double)sum / (65536.0 * dark));
-                for (size_t at = corner; at < corner + rows * row; at += row) lower(p, at, columns, shift);
-                if (fabsf(shift) < 0.01f) break;
-            }
-}
-
-static void scale(const struct piece *given)
+/* From ADU on the desk to energies at their place. */
+static void scale(const struct piece *desk, const struct piece *given)
 {
     LOCAL(given);
+    const float *adu = desk->energy;
+    const uint32_t *flags = desk->mask;
+    const uint8_t *stages = desk->stage;
     for (size_t at = 0; at < p->n; at += LANES) {
-        const u stage = load_bytes(p->stage + at);
+        const u stage = load_bytes(stages + at);
         f factor = load(p->factor + at);
         factor = choose(same(stage, every(1)), load(p->factor + at + p->plane), factor);
         factor = choose(same(stage, every(2)), load(p->factor + at + 2 * p->plane), factor);
-        const f energy = settled(times(load(p->energy + at), factor));
-        store(p->energy + at, energy);
-        store_bits(p->mask + at, set_bits(load_bits(p->mask + at), not_finite(energy), VALUE_IS_NAN));
+        const f energy = settled(times(load(adu + at), factor));
+        put(p, at, energy);
+        put_flags(p, at, set_bits(load_bits(flags + at), not_finite(energy), VALUE_IS_NAN), stage);
     }
+}
+
+/* With common mode, one row of ASICs at a time is worked on at the desk. */
+static void with_common_mode(const struct piece *p, int analog)
+{
+    struct correction quiet = *p->how;
+    quiet.streaming = 0;
+    struct piece desk = *p;
+    desk.how = &quiet;
+    desk.energy = p->desk;
+    float *never = p->desk + p->n;
+    desk.mask = (uint32_t *)(never + p->n);
+    desk.stage = (uint8_t *)(desk.mask + p->n);
+    analog ? threshold_loop(&desk, 1, 1, 0) : threshold_loop(&desk, 0, 1, 0);
+    common_mode(&desk, never);
+    scale(&desk, p);
 }
 
 static void by_thresholds(const struct piece *p)
 {
     const int analog = p->how->staging == THRESHOLDS;
-    if (p->how->asic_rows) {
-        analog ? threshold_loop(p, 1, 1, 0) : threshold_loop(p, 0, 1, 0);
-        common_mode(p);
-        scale(p);
-    } else if (p->mask) {
+    if (p->how->asic_rows)
+        with_common_mode(p, analog);
+    else if (p->mask)
         analog ? threshold_loop(p, 1, 1, 1) : threshold_loop(p, 0, 1, 1);
-    } else {
+    else
         analog ? threshold_loop(p, 1, 0, 1) : threshold_loop(p, 0, 0, 1);
-    }
 }
 
 const struct kernels NAMED(kernels_, SET) = {coded, by_thresholds, STEP};

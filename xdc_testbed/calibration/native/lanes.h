@@ -29,6 +29,8 @@ OP u every(uint32_t x) { return _mm512_set1_epi32((int)x); }
 OP f everyf(float x) { return _mm512_set1_ps(x); }
 OP f number(u x) { return _mm512_cvtepi32_ps(x); }
 OP f minus(f a, f b) { return _mm512_sub_ps(a, b); }
+OP f plus(f a, f b) { return _mm512_add_ps(a, b); }
+OP u add(u a, u b) { return _mm512_add_epi32(a, b); }
 OP f times(f a, f b) { return _mm512_mul_ps(a, b); }
 OP u both(u a, u b) { return _mm512_and_si512(a, b); }
 OP u either(u a, u b) { return _mm512_or_si512(a, b); }
@@ -78,6 +80,8 @@ OP u every(uint32_t x) { return _mm256_set1_epi32((int)x); }
 OP f everyf(float x) { return _mm256_set1_ps(x); }
 OP f number(u x) { return _mm256_cvtepi32_ps(x); }
 OP f minus(f a, f b) { return _mm256_sub_ps(a, b); }
+OP f plus(f a, f b) { return _mm256_add_ps(a, b); }
+OP u add(u a, u b) { return _mm256_add_epi32(a, b); }
 OP f times(f a, f b) { return _mm256_mul_ps(a, b); }
 OP u both(u a, u b) { return _mm256_and_si256(a, b); }
 OP u either(u a, u b) { return _mm256_or_si256(a, b); }
@@ -121,6 +125,8 @@ OP u every(uint32_t x) { return x; }
 OP f everyf(float x) { return x; }
 OP f number(u x) { return (float)(int32_t)x; }
 OP f minus(f a, f b) { return a - b; }
+OP f plus(f a, f b) { return a + b; }
+OP u add(u a, u b) { return a + b; }
 OP f times(f a, f b) { return a * b; }
 OP u both(u a, u b) { return a & b; }
 OP u either(u a, u b) { return a | b; }

@@ -1,0 +1,361 @@
+"""How fast calibration is beside what memory and files allow, and beside its peers: one JSON line per figure.
+
+    python benchmarks/calibration.py [--folder FOLDER] [--frames N] [--trains N] [--only SECTION ...]
+
+Every ratio is the median over seven rounds in which limit and variants take turns, two threads each. A limit moves the
+same bytes without the work: read u2 and stream f4; for AGIPD 13 bytes per pixel; for files, read and write the same
+volumes at the same offsets. FOLDER (default /dev/shm) is where files lie; what it takes is removed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from shared.calibration_data import ROUNDS, THREADS, Limits, aligned, constants, in_turn, numba_peers, of
+from shared.calibration_files import write_agipd_constants, write_jungfrau
+from shared.figures import show
+
+from xdc_testbed.calibration import (
+    Parameters,
+    agipd,
+    blocks,
+    calibrate_file,
+    engine,
+    jungfrau,
+    native,
+    packed,
+    pipeline,
+)
+from xdc_testbed.calibration.constants import fold
+from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU
+from xdc_testbed.calibration.frames import Frames, Place
+
+JF_FRAME, AGIPD_FRAME = JUNGFRAU.frame, AGIPD.frame
+CELLS = 352
+
+
+def main() -> None:
+    """Measure what is asked for, in the order of the list."""
+    sections = {"jungfrau": jungfrau_memory, "agipd": agipd_memory, "files": files, "cold": cold, "scaling": scaling}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))  # noqa: S108 - memory, not the disk
+    parser.add_argument("--frames", type=int, default=512, help="of JUNGFRAU in memory, half of them in files")
+    parser.add_argument("--trains", type=int, default=6, help="of AGIPD, 352 frames each")
+    parser.add_argument("--only", nargs="*", choices=list(sections), default=list(sections))
+    given = parser.parse_args()
+    os.environ["XDC_THREADS"] = str(THREADS)
+    chosen = engine.choose()
+    print(f"{chosen}; {platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+    for name in given.only:
+        started = time.monotonic()
+        sections[name](given)
+        print(f"({name}: {time.monotonic() - started:.0f} s)")
+
+
+def run(streaming: bool = True) -> native.Run:
+    return native.Run(THREADS, native.instructions(), streaming=streaming)
+
+
+def jungfrau_memory(given: argparse.Namespace) -> None:
+    """u2 with gain bits to f4, in memory."""
+    frames = given.frames
+    raw, energy = aligned((frames, *JF_FRAME), np.uint16), aligned((frames, *JF_FRAME), np.float32)
+    module = constants(1, JF_FRAME, thresholds=False)
+    planes = native.Planes(module.offset, module.factor, module.bad)
+    coding, cells = engine.coding_of(JUNGFRAU, Parameters(), in_word=True), np.zeros(frames, np.int64)
+    by_numba, _ = numba_peers()
+    flat = (raw.reshape(frames, -1), module.offset[0].reshape(3, -1), module.factor[0].reshape(3, -1))
+    few = min(frames, 16)
+    stage, mask = np.empty((few, *JF_FRAME), np.uint8), np.empty((few, *JF_FRAME), np.uint32)
+    limits = Limits()
+    for label, switched, goal in (("1 % switched", (0.01, 0.0), 0.80), ("gains 60/30/10", (0.3, 0.1), 0.75)):
+        _fill(raw, *switched)
+        taken = in_turn(
+            {
+                "limit": lambda: limits.widen(raw, energy),
+                "native": lambda: native.correct(raw, None, cells, planes, coding, energy=energy, how=run()),
+                "numba": lambda: by_numba(*flat, energy.reshape(frames, -1)),
+            }
+        )
+        numpy = in_turn(
+            {
+                "reference": lambda: jungfrau.correct(
+                    raw[:few], None, cells[:few], module, energy=energy[:few], stage=stage, mask=mask
+                )
+            },
+            3,
+        )["reference"]
+        show(f"jungfrau, {label}: limit", raw.nbytes / statistics.median(taken["limit"]) / 2**30, "GiB/s raw")
+        show(f"jungfrau, {label}: of the limit", of(taken["limit"], taken["native"]), "ratio", at_least=goal)
+        show(f"jungfrau, {label}: times numba", of(taken["numba"], taken["native"]), "ratio", at_least=3)
+        per_frame = statistics.median(taken["native"]) / frames
+        show(f"jungfrau, {label}: times numpy", statistics.median(numpy) / few / per_frame, "ratio", at_least=15)
+
+
+def _fill(raw: Any, medium: float, low: float) -> None:
+    """Random values and gain bits; eight frames that repeat."""
+    rng = np.random.default_rng(3)
+    for i in range(8):
+        part = rng.integers(3900, 5000, JF_FRAME).astype(np.uint16)
+        chance = rng.random(JF_FRAME)
+        part[chance < medium + low] |= 0x4000
+        part[chance < low] |= 0xC000
+        raw[i::8] = part
+
+
+def agipd_memory(given: argparse.Namespace) -> None:
+    """All products in memory, 352 cells; then with common mode and re-classing."""
+    frames = CELLS * given.trains
+    raw = aligned((frames, 2, *AGIPD_FRAME), np.uint16)
+    rng = np.random.default_rng(5)
+    for i in range(8):
+        raw[i::8, 0] = rng.normal(4010, 25, AGIPD_FRAME)
+        raw[i::8, 1] = np.where(rng.random(AGIPD_FRAME) < 0.01, 6000, 4500)
+    energy, mask = aligned((frames, *AGIPD_FRAME), np.float32), aligned((frames, *AGIPD_FRAME), np.uint32)
+    stage = aligned((frames, *AGIPD_FRAME), np.uint8)
+    module = fold(constants(CELLS, AGIPD_FRAME, thresholds=True), adaptive=True)
+    assert module.thresholds is not None
+    planes = native.Planes(module.offset, module.factor, module.bad, module.thresholds)
+    cells = np.arange(frames) % CELLS
+    coding = engine.coding_of(AGIPD, Parameters())
+    _, by_numba = numba_peers()
+
+    def flat(values: Any) -> Any:
+        return values.reshape(*values.shape[:-2], -1)
+
+    peer = [flat(a) for a in (raw, module.offset, module.factor, module.bad, module.thresholds, energy, mask, stage)]
+    peer.insert(1, cells)
+    shift = native.CommonMode(64, 64, 4, agipd.least_dark(Parameters()), 30.0)
+
+    def correct(**more: Any) -> None:
+        native.correct(
+            raw[:, 0], raw[:, 1], cells, planes, coding, energy=energy, mask=mask, stage=stage, how=run(), **more
+        )
+
+    limits = Limits()
+    taken = in_turn(
+        {
+            "limit": lambda: limits.pair(raw, energy, mask, stage),
+            "native": correct,
+            "common mode": lambda: correct(common_mode=shift, force=(1000.0, 1000.0)),
+            "numba": lambda: by_numba(*peer),
+        }
+    )
+    few = slice(0, 8)
+    reference = {
+        "numpy": lambda: agipd.correct(
+            raw[few, 0], raw[few, 1], cells[few], module, Parameters(),
+            energy=energy[few], stage=stage[few], mask=mask[few],
+        )
+    }  # fmt: skip
+    numpy = statistics.median(in_turn(reference, 3)["numpy"]) / 8
+    show(
+        "agipd, 352 cells: limit, 13 bytes per pixel",
+        statistics.median(taken["limit"]) / given.trains * 1e3,
+        "ms/train",
+    )
+    show("agipd, 352 cells: native", statistics.median(taken["native"]) / given.trains * 1e3, "ms/train")
+    show("agipd, 352 cells: of the limit", of(taken["limit"], taken["native"]), "ratio", at_least=0.80)
+    show("agipd, 352 cells: times numba", of(taken["numba"], taken["native"]), "ratio", at_least=4)
+    show("agipd, 352 cells: times numpy", numpy * frames / statistics.median(taken["native"]), "ratio")
+    show(
+        "agipd, common mode and re-classing: of the same limit",
+        of(taken["limit"], taken["common mode"]), "ratio", at_least=0.6,
+    )  # fmt: skip
+
+
+def files(given: argparse.Namespace) -> None:
+    """Raw file to corrected file, contiguous and chunked; reading; deflate; a peer that uses EXtra-data."""
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="xdc-bench-") as name:
+        home = Path(name)
+        for layout in ("contiguous", "chunked"):
+            raw, cal = write_jungfrau(home / layout, given.frames // 2, chunked=layout == "chunked")
+            _file_to_file(layout, raw, cal, home)
+        _reading(raw, given.frames // 2)
+        _extra_data(raw, home)
+
+
+def _file_to_file(layout: str, raw: Path, cal: Path, home: Path) -> None:
+    out = home / "CORR-R0001-JNGFR01-S00000.h5"
+    kept, real = home / "packed", blocks._deflated
+
+    def whole() -> None:
+        calibrate_file(raw, out, cal, packed=kept)
+
+    def without_digests() -> None:
+        with _patched(pipeline.FileRecord, "of", lambda path, name=None: _NO_RECORD(path, name)):
+            whole()
+
+    def without_deflate() -> None:
+        stored: dict[int, bytes] = {}
+        with _patched(blocks, "_deflated", lambda frame: stored.setdefault(frame.nbytes, real(frame))):
+            without_digests()
+
+    whole()
+    taken = in_turn(
+        {
+            "limit": lambda: _copy_volume(raw, out),
+            "correct": without_digests,
+            "no deflate": without_deflate,
+            "with digests": whole,
+        }
+    )
+    show(f"file to file, {layout}: read and write without compute", statistics.median(taken["limit"]), "s")
+    show(f"file to file, {layout}: of the limit", of(taken["limit"], taken["correct"]), "ratio", at_least=0.90)
+    show(
+        f"file to file, {layout}: of the limit, with digests of both files",
+        of(taken["limit"], taken["with digests"]),
+        "ratio",
+    )
+    more = 100 * (1 / of(taken["correct"], taken["no deflate"]) - 1)
+    show(f"file to file, {layout}: deflate of mask and gain adds", -more if more < 0 else more, "%", at_most=10)
+    show("peak memory of this process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
+
+
+def _NO_RECORD(path: Path, name: str | None) -> Any:  # noqa: N802
+    return pipeline.FileRecord(name=name or path.name, size=path.stat().st_size, sha256="", adler32="")
+
+
+class _patched:  # noqa: N801
+    def __init__(self, owner: Any, name: str, value: Any) -> None:
+        self._owner, self._name, self._value = owner, name, value
+
+    def __enter__(self) -> None:
+        self._before = self._owner.__dict__[self._name]
+        setattr(self._owner, self._name, self._value)
+
+    def __exit__(self, *_: object) -> None:
+        setattr(self._owner, self._name, self._before)
+
+
+def _copy_volume(raw: Path, out: Path) -> None:
+    """Read as many bytes as the raw file has and write as many as the corrected file, 1 and 2 MiB at a time."""
+    size, written = raw.stat().st_size, out.stat().st_size
+    source, target = (
+        os.open(raw, os.O_RDONLY),
+        os.open(out.with_suffix(".limit"), os.O_CREAT | os.O_TRUNC | os.O_WRONLY),
+    )
+    step, room = 1 << 20, [(bytearray(1 << 20), bytearray(2 << 20)) for _ in range(THREADS)]
+
+    def some(thread: int) -> None:
+        read, write = room[thread]
+        for at in range(thread * step, size, THREADS * step):
+            os.preadv(source, [read], at)
+        for at in range(thread * 2 * step, written, THREADS * 2 * step):
+            os.pwrite(target, memoryview(write)[: written - at], at)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(some, range(THREADS)))
+    os.close(source)
+    os.close(target)
+    out.with_suffix(".limit").unlink()
+
+
+def _reading(raw: Path, frames: int) -> None:
+    """Frames of a chunked file beside plain pread, two threads each."""
+    with h5py.File(raw) as file, ThreadPoolExecutor(THREADS) as pool:
+        dataset = file["INSTRUMENT/SPB_IRDA_JF4M/DET/JNGFR01:daqOutput/data/adc"]
+        descriptor = os.open(raw, os.O_RDONLY)
+        room = [aligned((4, *JF_FRAME), np.uint16) for _ in range(THREADS)]
+        parts = [np.arange(t, frames - 3, 4 * THREADS) for t in range(0, 4 * THREADS, 4)]
+
+        def ours(thread: int) -> None:
+            for first in parts[thread].tolist():
+                source.read(place, np.arange(first, first + 4), room[thread])
+
+        def plain(thread: int) -> None:
+            size = room[thread].nbytes
+            for first in parts[thread].tolist():
+                os.preadv(descriptor, [room[thread].reshape(-1).view(np.uint8).data], 4096 + first // 4 * size)
+
+        def opened(work: Callable[[int], None]) -> Callable[[], object]:
+            return lambda: list(pool.map(work, range(THREADS)))
+
+        place = Place(np.arange(frames), np.zeros(frames, np.intp))
+        source = Frames(dataset, JF_FRAME, descriptor)
+        taken = in_turn({"limit": opened(plain), "ours": opened(ours)})
+        os.close(descriptor)
+    show("chunked reading: of plain pread by two threads", of(taken["limit"], taken["ours"]), "ratio", at_least=0.80)
+
+
+def _extra_data(raw: Path, home: Path) -> None:
+    """Open with EXtra-data, read a module, correct it with numpy as scripts do: fancy indexing by gain stage."""
+    from extra_data import H5File
+
+    module, source = constants(1, JF_FRAME, thresholds=False), "SPB_IRDA_JF4M/DET/JNGFR01:daqOutput"
+
+    def script() -> None:
+        with H5File(raw) as file:
+            adc = file[source, "data.adc"][:32].ndarray()
+            code = file[source, "data.gain"][:32].ndarray()
+        stage = np.choose(code, (0, 1, 0, 2))[:, 0]
+        y, x = np.indices(JF_FRAME, sparse=True)
+        energy = (adc[:, 0] - module.offset[0][stage, y, x]) * module.factor[0][stage, y, x]
+        np.save(home / "script.npy", energy)
+
+    with h5py.File(raw) as file:
+        frames = file[f"INSTRUMENT/{source}/data/adc"].shape[0]
+    cal, out = raw.parent / "cal", home / "CORR.h5"
+    taken = in_turn({"script": script, "ours": lambda: calibrate_file(raw, out, cal, packed=home / "packed")}, 3)
+    ratio = statistics.median(taken["script"]) / 32 / (statistics.median(taken["ours"]) / frames)
+    show("file to file: times EXtra-data and numpy", ratio, "ratio")
+
+
+def cold(given: argparse.Namespace) -> None:
+    """Import, and constants of one AGIPD module: compiled, then mapped."""
+    code = "import time; t = time.perf_counter(); import xdc_testbed.calibration; print(time.perf_counter() - t)"
+    imports = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(ROUNDS)]
+    show("cold start: import", statistics.median(imports), "s", at_most=0.25)
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="xdc-bench-") as name:
+        home = Path(name)
+        module = write_agipd_constants(home, CELLS)
+        started = time.perf_counter()
+        packed.open_constants(home, module, adaptive=True, packed=home / "packed")
+        show("cold start: AGIPD constants compiled", time.perf_counter() - started, "s", at_most=5)
+        mapped = in_turn({"map": lambda: packed.open_constants(home, module, adaptive=True, packed=home / "packed")})[
+            "map"
+        ]
+        show("cold start: packed constants mapped", statistics.median(mapped) * 1e3, "ms", at_most=10)
+
+
+def scaling(given: argparse.Namespace) -> None:
+    """Cost per frame by threads, and by length of the file."""
+    costs: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="xdc-bench-") as name:
+        home = Path(name)
+        for frames in (16, 64, 256):
+            raw, cal = write_jungfrau(home / str(frames), frames, chunked=True)
+            for threads in (1, 2):
+                os.environ["XDC_THREADS"] = str(threads)
+                taken = in_turn(
+                    {
+                        "file": lambda raw=raw, cal=cal: calibrate_file(
+                            raw, home / "CORR.h5", cal, packed=home / "packed"
+                        )
+                    },
+                    3,  # type: ignore[misc]
+                )
+                costs[f"{frames}, {threads}"] = statistics.median(taken["file"]) / frames * 1e3
+                show(f"scaling: {frames} frames, {threads} threads", costs[f"{frames}, {threads}"], "ms/frame")
+            raw.unlink()
+    os.environ["XDC_THREADS"] = str(THREADS)
+    show("scaling: 1 to 2 threads", costs["256, 1"] / costs["256, 2"], "ratio")
+    show("scaling: 64 to 256 frames, cost per frame", costs["256, 2"] / costs["64, 2"], "ratio", at_most=1.15)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+/* The same traffic without the work: what the memory of this machine allows. Built for the machine that measures. */
+#include <stddef.h>
+#include <stdint.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+/* `n` words of 16 bits, a multiple of 64, become as many words of 32 bits, streamed past the caches. */
+void limit_widen(const uint16_t *restrict from, uint32_t *restrict to, size_t n)
+{
+    for (size_t i = 0; i < n; i += 16) {
+#if defined(__AVX512F__)
+        _mm512_stream_si512((void *)(to + i), _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(from + i))));
+#elif defined(__AVX2__)
+        for (size_t j = i; j < i + 16; j += 8)
+            _mm256_stream_si256((void *)(to + j), _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)(from + j))));
+#else
+        for (size_t j = i; j < i + 16; j++) to[j] = from[j];
+#endif
+    }
+}
+
+/* A frame of `n` pairs: 4 bytes of value and gain become 4 + 4 + 1 bytes of energy, mask and stage. */
+void limit_pair(const uint16_t *restrict from, uint32_t *restrict energy, uint32_t *restrict mask,
+                uint8_t *restrict stage, size_t n)
+{
+    limit_widen(from, energy, n);
+    limit_widen(from + n, mask, n);
+#if defined(__SSE2__)
+    for (size_t i = 0; i < n; i += 16) _mm_stream_si128((void *)(stage + i), _mm_set1_epi8((char)from[i]));
+#else
+    for (size_t i = 0; i < n; i++) stage[i] = (uint8_t)from[i];
+#endif
+}
