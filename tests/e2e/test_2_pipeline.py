@@ -155,7 +155,9 @@ def secrets_of(testbed: Xdc) -> list[str]:
 
     def words(tree: dict[str, Any]) -> Iterator[str]:
         for value in tree.values():
-            yield from words(value) if isinstance(value, dict) else str(value).replace(":", " ").split()
+            yield from (
+                words(value) if isinstance(value, dict) else str(value).rpartition(":")[2].split()
+            )  # of user:key the key
 
     (file,) = testbed.state_dir.glob("*/secrets.yml")
     return sorted({word for word in words(yaml.safe_load(file.read_text())) if len(word) >= 8})
