@@ -19,7 +19,7 @@ from xdc_testbed import endpoints
 from xdc_testbed.drivers.base import Node
 from xdc_testbed.errors import VerifyFailed, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, phase
-from xdc_testbed.testbed import ssh
+from xdc_testbed.testbed import sources, ssh
 from xdc_testbed.testbed.lifecycle import Testbed
 
 PYTHON = "/opt/xdc-testbed/venv/bin/python"
@@ -223,6 +223,7 @@ def event_probe(testbed: Testbed, *, count: int, burst: bool, deadline: float) -
         "client_id": "demo",
         "client_secret": _secrets(testbed)["token_clients"]["demo"],
         "ca_file": str(storage.credentials.ca_file),
+        "credentials": sources.secrets(testbed.description())["external"],
     }
     options = ["--count", str(count), "--deadline", str(deadline), *(["--burst"] if burst else [])]
     done = ssh.execute(
