@@ -25,7 +25,7 @@ class Peer:
     """One server. asked: (method, path, headers in lower case) of every request; files: path -> what was uploaded
     there."""
 
-    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None, *, host: str = "127.0.0.1") -> None:
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.files: dict[str, bytes] = {}
         peer = self
@@ -33,7 +33,7 @@ class Peer:
         class Handler(_Handler):
             owner = peer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1" if host == "127.0.0.1" else "", 0), Handler)
         self._server.daemon_threads = True
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -42,6 +42,7 @@ class Peer:
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
         self.port = int(self._server.server_address[1])
+        self.url = f"{'http' if certificate is None else 'https'}://{host}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -37,7 +37,8 @@ _ISSUED = {"interop": "tester", "demo": "other"}
 class DcacheUnderTest:
     """A dCache that the cases may use. webdav, frontend, plain: URLs without a trailing slash, plain None when there is
     no unencrypted door; users: name -> password; certificates: user -> (certificate, key); token(scope, user) gives a
-    bearer token; root: the emulator's folder; restart: ends it (with a signal), starts it again on the same ports."""
+    bearer token; root: the emulator's folder; restart: ends it (with a signal), starts it again on the same ports;
+    admin: name of the user with the role admin; peer: where it reaches servers on this machine."""
 
     webdav: str
     frontend: str
@@ -51,6 +52,8 @@ class DcacheUnderTest:
     root: Path | None = None
     restart: Callable[[int], None] | None = None
     directory: str = "/data"
+    admin: str = "admin"
+    peer: str = "127.0.0.1"
     emulator: DcacheEmulator | None = None
 
 

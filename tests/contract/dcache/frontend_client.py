@@ -34,6 +34,11 @@ class Client:
         """The first user of an instance, who owns the directory of the cases, or a further one."""
         return cls(dcache, list(dcache.users)[number])
 
+    @classmethod
+    def administrator(cls, dcache: DcacheUnderTest) -> Client:
+        """Who may take the role admin, in that role."""
+        return cls(dcache, dcache.admin, "admin")
+
     @property
     def headers(self) -> dict[str, str]:
         """The credentials."""

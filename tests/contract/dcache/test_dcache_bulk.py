@@ -12,6 +12,8 @@ from dcache_rig import DcacheUnderTest, emulated, until
 from frontend_client import Client
 from storage_rig import Authority
 
+pytestmark = pytest.mark.needs("frontend")
+
 
 @pytest.fixture
 def client(dcache: DcacheUnderTest) -> Client:
@@ -86,6 +88,7 @@ def test_request_is_cleared_by_itself_when_that_is_asked_for(client: Client, fol
     until(lambda: client.ask("GET", url).code == 404, f"{url} was not cleared")
 
 
+@pytest.mark.needs("another user")
 def test_others_see_nothing_of_a_request(dcache: DcacheUnderTest, client: Client, folder: str) -> None:
     url = submit(client, activity="LOG_TARGET", target=[f"{folder}/0.h5"])
     other = Client.of(dcache, 1)
@@ -94,6 +97,7 @@ def test_others_see_nothing_of_a_request(dcache: DcacheUnderTest, client: Client
     assert other.ask("DELETE", url).code == 403
 
 
+@pytest.mark.needs("another user")
 def test_other_users_files_are_not_deleted(dcache: DcacheUnderTest, client: Client, folder: str) -> None:
     other = Client.of(dcache, 1)
     found = finished(other, submit(other, activity="DELETE", target=[f"{folder}/0.h5"]))

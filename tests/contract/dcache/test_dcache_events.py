@@ -21,6 +21,8 @@ from xdc_testbed.emulators.dcache.frontend.selectors import Inotify
 from xdc_testbed.emulators.dcache.frontend.watches import Watches
 from xdc_testbed.emulators.dcache.subject import Subject
 
+pytestmark = pytest.mark.needs("frontend")
+
 
 @pytest.fixture
 def client(dcache: DcacheUnderTest) -> Client:
@@ -111,6 +113,7 @@ def test_client_that_comes_back_misses_nothing(client: Client, folder: str, chan
     assert names == ["1.h5", "2.h5", "3.h5", "4.h5"]
 
 
+@pytest.mark.needs("another user")
 def test_other_users_neither_read_nor_watch(dcache: DcacheUnderTest, client: Client, folder: str, channel: str) -> None:
     other = Client.of(dcache, 1)
     assert other.ask("GET", channel, Accept="text/event-stream").code == 403

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import ssl
 import time
@@ -24,6 +25,8 @@ from dcache_scenario import BASIC, Replays, upload
 from dcache_wire import Wire
 from event_rig import Broker
 
+from xdc_testbed.events.kafka import Connection
+
 _CAPTURED = captured()
 _PATIENCE = 60.0
 
@@ -31,15 +34,22 @@ _PATIENCE = 60.0
 @dataclass
 class Records:
     """What topics hold, as far as it has been read: (path A or B, record). settings: of the consumer; topics: topic ->
-    the path that publishes to it."""
+    the path that publishes to it; late: leave out what is there already."""
 
     settings: dict[str, Any]
     topics: dict[str, str]
+    late: bool = False
     found: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._consumer = Consumer(self.settings)
-        self._consumer.assign([TopicPartition(topic, 0, 0) for topic in self.topics])
+        places = []
+        for topic in self.topics:
+            for number in self._consumer.list_topics(topic, timeout=_PATIENCE).topics[topic].partitions:
+                place = TopicPartition(topic, number)
+                ends = self._consumer.get_watermark_offsets(place, timeout=_PATIENCE)
+                places.append(TopicPartition(topic, number, ends[self.late]))
+        self._consumer.assign(places)
 
     def read(self) -> None:
         """Take what has come."""
@@ -130,12 +140,21 @@ def told(request: pytest.FixtureRequest) -> Iterator[tuple[DcacheUnderTest, Reco
     if not address:
         yield request.getfixturevalue("published"), request.getfixturevalue("records")
         return
-    settings = {"bootstrap.servers": address, "group.id": "contract-dcache", "enable.auto.commit": False}
-    reader = Records(settings, {request.config.getoption("--dcache-topic"): "B"})
+    authority = request.config.getoption("--dcache-kafka-ca")
+    broker = Connection(
+        bootstrap=address,
+        security="SASL_SSL" if authority else "PLAINTEXT",
+        ca_file=authority,
+        user=os.environ.get("DCACHE_KAFKA_USER"),
+        password=os.environ.get("DCACHE_KAFKA_PASSWORD"),
+    )
+    topic = request.config.getoption("--dcache-topic")
+    reader = Records({**broker.consumer("contract-dcache"), "enable.auto.commit": False}, {topic: "B"}, late=True)
     yield request.getfixturevalue("dcache"), reader
     reader.close()
 
 
+@pytest.mark.needs("broker")
 def test_an_upload_gives_transfer_and_request_that_name_each_other(told: tuple[DcacheUnderTest, Records]) -> None:
     dcache, records = told
     with opened(dcache) as door:

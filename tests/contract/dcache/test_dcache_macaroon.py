@@ -99,12 +99,11 @@ def test_it_is_taken_in_the_url_too(door: Door) -> None:
     assert door.wire.ask("HEAD", f"{door.at('file')}?authz={token}").code == 200
 
 
+@pytest.mark.needs("unencrypted door")
 def test_it_is_neither_given_nor_taken_without_encryption(door: Door, dcache: DcacheUnderTest) -> None:
-    if dcache.plain is None:
-        pytest.fail("name the unencrypted door by --dcache-plain")
-    plain = replace(door, url=dcache.plain)
+    plain = replace(door, url=str(dcache.plain))
     assert _request(plain).status == "400 Not secure transport"
-    holder = replace(_holder(door), url=dcache.plain)
+    holder = replace(_holder(door), url=str(dcache.plain))
     assert holder.ask("GET", "file").status == "401 not allowed to send bearer token unencrypted"
 
 

@@ -10,6 +10,8 @@ import pytest
 from dcache_rig import DcacheUnderTest
 from frontend_client import Client
 
+pytestmark = pytest.mark.needs("frontend")
+
 
 @pytest.fixture
 def client(dcache: DcacheUnderTest) -> Client:
@@ -76,6 +78,7 @@ def test_rename_puts_a_file_in_the_place_of_another(client: Client, folder: str)
     assert client.ask("GET", f"/namespace{folder}/a.h5").code == 404
 
 
+@pytest.mark.needs("another user")
 def test_other_users_change_nothing(dcache: DcacheUnderTest, client: Client, folder: str) -> None:
     client.put(f"{folder}/a.h5")
     other = Client.of(dcache, 1)
@@ -92,6 +95,7 @@ def test_other_users_change_nothing(dcache: DcacheUnderTest, client: Client, fol
     assert other.ask("DELETE", f"/namespace{folder}/a.h5").code == 403
 
 
+@pytest.mark.needs("another user")
 def test_directory_that_may_not_be_read_is_not_listed(dcache: DcacheUnderTest, client: Client, folder: str) -> None:
     client.put(f"{folder}/a.h5")
     assert client.act(folder, "chmod", mode=0o711).code == 201

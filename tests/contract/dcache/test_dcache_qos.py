@@ -12,6 +12,7 @@ from frontend_client import Client
 from storage_rig import Authority
 
 _SHOWN = {"qos": "true", "locality": "true", "optional": "true"}
+pytestmark = pytest.mark.needs("frontend")
 
 
 @pytest.fixture
@@ -73,6 +74,17 @@ def test_new_files_have_the_class_of_their_directory(client: Client) -> None:
     client.put(f"{path}/a.h5")
     _becomes(client, f"{path}/a.h5", "tape")
     client.webdav("DELETE", path)
+
+
+@pytest.mark.needs("administrator")
+def test_a_policy_is_given_by_an_administrator_and_read_by_all(dcache: DcacheUnderTest, client: Client) -> None:
+    admin = Client.administrator(dcache)
+    policy = {"name": f"contract-{secrets.token_hex(4)}", "states": [{"media": [{"storageMedium": "HSM"}]}]}
+    assert client.ask("POST", "/qos-policy", policy).code == 403
+    assert admin.ask("POST", "/qos-policy", policy).code == 200
+    assert policy["name"] in client.json("GET", "/qos-policy")
+    assert admin.ask("DELETE", f"/qos-policy/{policy['name']}").code == 200
+    assert policy["name"] not in client.json("GET", "/qos-policy")
 
 
 def test_what_was_pending_is_done_after_a_kill(authority: Authority) -> None:

@@ -95,6 +95,7 @@ def test_file_on_tape_is_read_and_both_ways_are_billed(evicting: Client) -> None
     ]
 
 
+@pytest.mark.needs("frontend")
 def test_interface_is_found_without_a_login(dcache: DcacheUnderTest) -> None:
     answer = Wire(dcache.ca).ask("GET", f"{dcache.frontend}/.well-known/wlcg-tape-rest-api")
     assert answer.code == 200

@@ -13,13 +13,14 @@ from dcache_peer import CONTENT, Peer
 from dcache_rig import DcacheUnderTest
 from dcache_wire import Answer
 
+pytestmark = pytest.mark.needs("way back")
 _NONE = {"Credential": "none"}
 
 
 @pytest.fixture(scope="module")
 def peer(dcache: DcacheUnderTest) -> Iterator[Peer]:
-    """Another storage. It listens on the loopback: a real dCache must run on this machine to reach it."""
-    server = Peer()
+    """Another storage, on this machine."""
+    server = Peer(host=dcache.peer)
     yield server
     server.stop()
 
@@ -31,12 +32,20 @@ def _copy(door: Door, name: str, headers: dict[str, str]) -> Answer:
     return answer
 
 
+def _reading(door: Door, name: str) -> str:
+    """A macaroon that lets read a name."""
+    wish = {"caveats": ["activity:DOWNLOAD"], "validity": "PT5M"}
+    given = door.ask("POST", name, {"Content-Type": "application/macaroon-request"}, json.dumps(wish).encode())
+    assert given.code == 200, given
+    return str(json.loads(given.body)["macaroon"])
+
+
 def _last_line(answer: Answer) -> str:
     return answer.body.decode().splitlines()[-1]
 
 
 def test_a_pulled_file_is_the_other_sides_and_has_its_checksum(door: Door, peer: Peer) -> None:
-    answer = _copy(door, "file", {"Source": f"http://127.0.0.1:{peer.port}/good"})
+    answer = _copy(door, "file", {"Source": f"{peer.url}/good"})
     assert _last_line(answer) == "success: Created"
     assert door.get("file").body == CONTENT
     digest = door.ask("HEAD", "file", {"Want-Digest": "adler32"}).header("digest")
@@ -54,24 +63,24 @@ def test_a_pulled_file_is_the_other_sides_and_has_its_checksum(door: Door, peer:
     ],
 )
 def test_a_pull_that_fails_leaves_nothing(door: Door, peer: Peer, path: str, reason: str) -> None:
-    answer = _copy(door, "file", {"Source": f"http://127.0.0.1:{peer.port}{path}"})
+    answer = _copy(door, "file", {"Source": f"{peer.url}{path}"})
     assert _last_line(answer).startswith(f"failure: {reason}")
     assert not door.exists("file")
 
 
 def test_a_pull_without_any_checksum_is_believed(door: Door, peer: Peer) -> None:
-    answer = _copy(door, "file", {"Source": f"http://127.0.0.1:{peer.port}/nodigest"})
+    answer = _copy(door, "file", {"Source": f"{peer.url}/nodigest"})
     assert _last_line(answer) == "success: Created"
 
 
 def test_a_checksum_on_head_only_does_not_matter_when_none_is_required(door: Door, peer: Peer) -> None:
-    headers = {"Source": f"http://127.0.0.1:{peer.port}/headonly", "RequireChecksumVerification": "false"}
+    headers = {"Source": f"{peer.url}/headonly", "RequireChecksumVerification": "false"}
     assert _last_line(_copy(door, "file", headers)) == "success: Created"
 
 
 def test_a_pull_replaces_a_file_unless_told_not_to(door: Door, peer: Peer) -> None:
     door.put("file", b"old")
-    source = {**_NONE, "Source": f"http://127.0.0.1:{peer.port}/good"}
+    source = {**_NONE, "Source": f"{peer.url}/good"}
     assert door.ask("COPY", "file", {**source, "Overwrite": "F"}).code == 500
     assert door.get("file").body == b"old"
     _copy(door, "file", source)
@@ -80,28 +89,28 @@ def test_a_pull_replaces_a_file_unless_told_not_to(door: Door, peer: Peer) -> No
 
 def test_a_pushed_file_arrives(door: Door, peer: Peer) -> None:
     door.put("file", CONTENT)
-    answer = _copy(door, "file", {"Destination": f"http://127.0.0.1:{peer.port}{door.path('file')}"})
+    answer = _copy(door, "file", {"Destination": f"{peer.url}{door.path('file')}"})
     assert _last_line(answer) == "success: Created"
     assert peer.files[door.path("file")] == CONTENT
 
 
 def test_an_empty_file_is_pushed(door: Door, peer: Peer) -> None:
     door.put("empty", b"")
-    answer = _copy(door, "empty", {"Destination": f"http://127.0.0.1:{peer.port}{door.path('empty')}"})
+    answer = _copy(door, "empty", {"Destination": f"{peer.url}{door.path('empty')}"})
     assert _last_line(answer) == "success: Created"
     assert peer.files[door.path("empty")] == b""
 
 
 def test_a_pushed_file_that_is_wrong_is_removed_there(door: Door, peer: Peer) -> None:
     door.put("file", CONTENT)
-    answer = _copy(door, "file", {"Destination": f"http://127.0.0.1:{peer.port}/badsum{door.path('file')}"})
+    answer = _copy(door, "file", {"Destination": f"{peer.url}/badsum{door.path('file')}"})
     assert _last_line(answer).startswith("failure: verification failed: ADLER32 00000001 != ")
     assert f"/badsum{door.path('file')}" not in peer.files
 
 
 def test_the_headers_for_the_other_side_get_there(door: Door, peer: Peer) -> None:
     peer.requests()
-    headers = {"Source": f"http://127.0.0.1:{peer.port}/auth", "TransferHeaderAuthorization": "Bearer TOK"}
+    headers = {"Source": f"{peer.url}/auth", "TransferHeaderAuthorization": "Bearer TOK"}
     assert _last_line(_copy(door, "file", headers)) == "success: Created"
     [(method, path, asked)] = peer.requests()
     assert (method, path, asked["authorization"]) == ("GET", "/auth", "Bearer TOK")
@@ -109,18 +118,14 @@ def test_the_headers_for_the_other_side_get_there(door: Door, peer: Peer) -> Non
 
 def test_a_macaroon_of_the_one_side_lets_the_other_copy(door: Door) -> None:
     door.put("source", CONTENT)
-    wish = {"caveats": ["activity:DOWNLOAD"], "validity": "PT5M"}
-    given = door.ask("POST", "source", {"Content-Type": "application/macaroon-request"}, json.dumps(wish).encode())
-    token = json.loads(given.body)["macaroon"]
-    headers = {"Source": door.at("source"), "TransferHeaderAuthorization": f"Bearer {token}"}
+    headers = {"Source": door.at("source"), "TransferHeaderAuthorization": f"Bearer {_reading(door, 'source')}"}
     assert _last_line(_copy(door, "target", {**headers, "RequireChecksumVerification": "false"})) == "success: Created"
     assert door.get("target").body == CONTENT
 
 
-def test_a_copy_needs_a_login_and_the_right_to_write(door: Door, peer: Peer, dcache: DcacheUnderTest) -> None:
-    source = {**_NONE, "Source": f"http://127.0.0.1:{peer.port}/good"}
+def test_a_copy_needs_a_login_and_the_right_to_write(door: Door, peer: Peer) -> None:
+    source = {**_NONE, "Source": f"{peer.url}/good"}
     assert replace(door, headers={}).ask("COPY", "file", source).code == 401
-    user = next(iter(dcache.users))
-    reader = replace(door, headers=bearer(dcache.token("storage.read:/", user)))
+    reader = replace(door, headers=bearer(_reading(door, "")))
     assert reader.ask("COPY", "file", source).code == 401
     assert not door.exists("file")

@@ -221,9 +221,8 @@ def test_nobody_may_write(door: Door) -> None:
     assert replace(door, headers={}).ask("PUT", "file", None, b"x").code == 401
 
 
+@pytest.mark.needs("another user")
 def test_another_user_may_read_but_not_write(door: Door, dcache: DcacheUnderTest) -> None:
-    if len(dcache.users) < 2:
-        pytest.fail("name another user by DCACHE_OTHER_USER and DCACHE_OTHER_PASSWORD")
     door.put("file", b"hello")
     other = replace(door, headers=basic(*list(dcache.users.items())[1]))
     assert other.get("file").body == b"hello"
@@ -231,12 +230,14 @@ def test_another_user_may_read_but_not_write(door: Door, dcache: DcacheUnderTest
     assert (answer.code, answer.body) == (403, f"Permission denied for PUT on path {door.path('other')}\n".encode())
 
 
+@pytest.mark.needs("certificate")
 def test_a_certificate_says_who_one_is(door: Door, dcache: DcacheUnderTest) -> None:
     certified = replace(door, wire=Wire(dcache.ca, dcache.certificates["tester"]), headers={})
     certified.put("file", b"hello")
     assert door.get("file").body == b"hello"
 
 
+@pytest.mark.needs("token")
 def test_a_token_lets_do_what_its_scope_names(door: Door, dcache: DcacheUnderTest) -> None:
     user = next(iter(dcache.users))
     both = replace(door, headers=bearer(dcache.token("storage.read:/ storage.modify:/", user)))
