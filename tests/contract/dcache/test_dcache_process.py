@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import signal
+import socket
+import ssl
 import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dcache_door import Door, bearer, opened
+from dcache_door import Door, basic, bearer, opened
 from dcache_rig import DcacheEmulator, DcacheUnderTest, emulated, until
 from storage_rig import Authority, TokenIssuer
 
@@ -78,6 +81,34 @@ def test_metadata_survives_an_orderly_end(own_dcache: DcacheUnderTest) -> None:
         assert [before.header(name) for name in ("etag", "digest", "last-modified")] == [
             after.header(name) for name in ("etag", "digest", "last-modified")
         ]
+
+
+def test_idle_connections_are_ended_with_a_word_and_a_busy_one_when_it_is_done(own_dcache: DcacheUnderTest) -> None:
+    context = ssl.create_default_context(cafile=str(own_dcache.ca))
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    port = _emulator(own_dcache).ports["https"]
+    with ExitStack() as stack:
+
+        def connected() -> ssl.SSLSocket:
+            plain = stack.enter_context(socket.create_connection(("localhost", port), 30))
+            wrapped = context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
+            return stack.enter_context(wrapped)
+
+        idle, busy = connected(), connected()
+        idle.sendall(b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle.recv(4096).startswith(b"HTTP/1.1 ")
+        login = basic("tester", "secret")["Authorization"]
+        head = f"PUT /data/late HTTP/1.1\r\nHost: localhost\r\nAuthorization: {login}\r\nContent-Length: 10"
+        busy.sendall(f"{head}\r\n\r\nhello".encode())
+        with opened(own_dcache) as door:
+            until(lambda: door.wire.ask("HEAD", f"{door.url}/data/late", door.headers).code == 200, "the upload began")
+        stopping = threading.Thread(target=_emulator(own_dcache).stop)
+        stopping.start()
+        assert idle.recv(4096) == b""  # would raise without close_notify
+        busy.sendall(b"world")
+        assert busy.recv(4096).startswith(b"HTTP/1.1 201")
+        assert busy.recv(4096) == b""
+        stopping.join(30)
 
 
 def test_it_says_what_it_is_and_no_credentials(spare: DcacheUnderTest) -> None:

@@ -177,6 +177,7 @@ class Broker:
             **defaults,
             "kafka_version": "loopback",
             "dcache_billing_topic": BILLING,
+            "testbed_storages": [{"product": "dcache"}],
             "kafka_internal_port": self._internal,
             "kafka_external_port": self._external,
             "kafka_controller_port": self._controller,

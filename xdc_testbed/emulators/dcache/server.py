@@ -36,6 +36,7 @@ class Server:
         self._context = context
         self.name = name
         self._open: set[socket.socket] = set()
+        self._idle: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._stopping = False
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
@@ -52,22 +53,27 @@ class Server:
         self._thread.start()
 
     def stop(self, patience: float) -> None:
-        """Take no more connections, end the idle ones, and those that are busy after patience seconds."""
-        self._stopping = True
+        """Take no more connections, end the idle ones orderly (TLS: with close_notify, without which a cache in front
+        keeps them for good), and cut those that are busy after patience seconds."""
+        with self._lock:
+            self._stopping = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         if self._thread.is_alive():
             self._thread.join(patience)
+        with self._lock:
+            for sock in self._idle:
+                with contextlib.suppress(OSError):
+                    # Its thread reads the end, and closes. That of SSLSocket would forget the session first.
+                    socket.socket.shutdown(sock, socket.SHUT_RD)
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and self._busy:
+        while time.monotonic() < deadline and self._open:
             time.sleep(0.02)
         with self._lock:
             for sock in self._open:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-
-    _busy = 0
 
     def _accept(self) -> None:
         while not self._stopping:
@@ -96,24 +102,24 @@ class Server:
         except (ConnectionLost, OSError) as error:
             _log.debug("%s: connection from %s: %s", self.name, peer[0], error)
         finally:
+            self._close(sock)
             with self._lock:
                 self._open.discard(sock)
-            self._close(sock)
             self._slots.release()
 
     def _talk(self, connection: Connection) -> None:
-        while not self._stopping:
-            request = connection.read_request()
-            if request is None:
-                return
+        while True:
             with self._lock:
-                self._busy += 1
-            try:
-                if not self._handler(request):
+                if self._stopping:
                     return
+                self._idle.add(connection.socket)
+            try:
+                request = connection.read_request()
             finally:
                 with self._lock:
-                    self._busy -= 1
+                    self._idle.discard(connection.socket)
+            if request is None or not self._handler(request):
+                return
 
     @staticmethod
     def _close(sock: socket.socket) -> None:

@@ -14,6 +14,8 @@ def server_context(config: Config, *, client_certificates: bool) -> ssl.SSLConte
     """For a port of the emulator. Raises WrongUsage for files that cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # The end of a connection is no error, so that it may still be answered by close_notify; bodies have their own end.
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
     try:
         context.load_cert_chain(str(config.certificate), str(config.key))
     except (OSError, ssl.SSLError) as error:

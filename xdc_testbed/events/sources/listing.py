@@ -35,48 +35,36 @@ class Seen:
 class Listing(Protocol):
     """A storage that can be listed. Errors are those of the clients."""
 
-    incremental: bool
-    """Whether a folder's time of change says that nothing in it has appeared, gone or been written anew."""
+    def folder(self, path: str, known: float | None) -> tuple[float | None, list[Seen] | None] | None:
+        """A folder's time of change and what is in it; None when it is not there.
 
-    def folder(self, path: str) -> tuple[float | None, list[Seen]] | None:
-        """A folder's time of change and what is in it; None when it is not there."""
-
-    def modified(self, path: str) -> float | None:
-        """A folder's time of change alone; None when it is not there."""
+        The time says that nothing in it has appeared, gone or been written anew; None where it says too little. What
+        is in it is None when the time is still the known one.
+        """
 
     def file(self, path: str) -> Seen | None:
         """One file now, with its checksums; None when it is not there."""
 
-    def written(self, seen: Seen) -> StorageEvent:
-        """The event of a file that no event has named."""
-
-    def moved(self, old: str, seen: Seen) -> StorageEvent:
-        """The event of a file that an event has named by another path."""
+    def event(self, seen: Seen, former: str | None) -> StorageEvent:
+        """The event of a file that no event has named; former: the path by which one has named it."""
 
 
 class DcacheListing:
     """dCache. A folder's time changes with every name in it that is made, removed, renamed or overwritten."""
 
-    incremental = True
-
     def __init__(self, client: Dcache, facts: Facts) -> None:
         self._client = client
         self._facts = facts
 
-    def folder(self, path: str) -> tuple[float | None, list[Seen]] | None:
+    def folder(self, path: str, known: float | None) -> tuple[float | None, list[Seen] | None] | None:
         """As Listing."""
         try:
+            if known is not None and self._client.stat(path).modified == known:
+                return known, None
             own, children = self._client.listing(path, qos=True)
         except NotFound:
             return None
         return own.modified, [_seen(info) for info in children]
-
-    def modified(self, path: str) -> float | None:
-        """As Listing."""
-        try:
-            return self._client.stat(path).modified
-        except NotFound:
-            return None
 
     def file(self, path: str) -> Seen | None:
         """As Listing."""
@@ -85,21 +73,13 @@ class DcacheListing:
         except NotFound:
             return None
 
-    def written(self, seen: Seen) -> StorageEvent:
+    def event(self, seen: Seen, former: str | None) -> StorageEvent:
         """With the id that every source of dCache gives."""
-        return self._facts.written(
-            seen.path,
-            seen.storage_id or "",
-            at=time.time(),
-            size=seen.size,
-            checksums=seen.checksums,
-            raw=_RAW,
-        )
-
-    def moved(self, old: str, seen: Seen) -> StorageEvent:
-        """With the id that every source of dCache gives."""
-        info = FileInfo(seen.path, seen.storage_id or "", False, seen.size, 0.0, 0.0, checksums=seen.checksums)
-        return self._facts.moved(old, info, at=time.time(), raw=_RAW)
+        at, pnfsid = time.time(), seen.storage_id or ""
+        if former is None:
+            return self._facts.written(seen.path, pnfsid, at=at, size=seen.size, checksums=seen.checksums, raw=_RAW)
+        info = FileInfo(seen.path, pnfsid, False, seen.size, 0.0, 0.0, checksums=seen.checksums)
+        return self._facts.moved(former, info, at=at, raw=_RAW)
 
 
 class WebDavListing:
@@ -109,23 +89,17 @@ class WebDavListing:
     that comes after the grace time has another id than this one.
     """
 
-    incremental = False
-
     def __init__(self, client: WebDav, testbed: str, endpoint: str) -> None:
         self._client = client
         self._testbed = testbed
         self._endpoint = endpoint
 
-    def folder(self, path: str) -> tuple[float | None, list[Seen]] | None:
+    def folder(self, path: str, known: float | None) -> tuple[float | None, list[Seen] | None] | None:  # noqa: ARG002
         """As Listing."""
         try:
             return None, [_entry(entry) for entry in self._client.list(path)]
         except NotFound:
             return None
-
-    def modified(self, path: str) -> float | None:
-        """Not known: it would not say enough."""
-        raise NotImplementedError(path)
 
     def file(self, path: str) -> Seen | None:
         """As Listing."""
@@ -135,7 +109,7 @@ class WebDavListing:
             return None
         return Seen(path, False, found.size, found.mtime or 0.0, checksums=found.checksums)
 
-    def written(self, seen: Seen) -> StorageEvent:
+    def event(self, seen: Seen, former: str | None) -> StorageEvent:  # noqa: ARG002 - no id, so never known
         """One event for one size and time of change."""
         data = StorageData(
             endpoint=self._endpoint,
@@ -146,10 +120,6 @@ class WebDavListing:
         )
         session = f"listing:{int(seen.modified)}:{seen.size}"
         return StorageEvent.make(EventType.WRITTEN, seen.path, data, testbed=self._testbed, session=session)
-
-    def moved(self, old: str, seen: Seen) -> StorageEvent:
-        """Not known here: a file has no id by which it could be known again."""
-        raise NotImplementedError(old)
 
 
 def _seen(info: FileInfo) -> Seen:

@@ -158,14 +158,16 @@ class Reconciler:
         while level:
             known = [self._names.folder(path) for path in level]
             below: list[str] = []
-            for path, before, listed in zip(level, known, self._threads.map(self._changed, level, known), strict=True):
-                if isinstance(listed, bool):
-                    if listed and before is not None:
-                        below += before[1]
-                    else:
-                        self._names.forget_folder(path)
+            times = [None if before is None else before[0] for before in known]
+            listings = self._threads.map(self._storage.folder, level, times)
+            for path, before, listed in zip(level, known, listings, strict=True):
+                if listed is None:
+                    self._names.forget_folder(path)
                     continue
                 modified, children = listed
+                if children is None:
+                    below += before[1] if before is not None else []
+                    continue
                 folders = [each.path for each in children if each.is_directory]
                 self._counters.add("listings")
                 if modified is not None and modified < now - _SLACK:
@@ -174,16 +176,6 @@ class Reconciler:
                 below += folders
             level = below
         return found
-
-    def _changed(self, path: str, known: tuple[float, list[str]] | None) -> tuple[float | None, list[Seen]] | bool:
-        """A folder listed; True when it is as it was known, False when it is not there."""
-        if known is not None and self._storage.incremental:
-            modified = self._storage.modified(path)
-            if modified is None:
-                return False
-            if modified == known[0]:
-                return True
-        return self._storage.folder(path) or False
 
     def _announce(self, now: float, grace: float) -> None:
         """Tell what has waited for longer than the grace time."""
@@ -218,11 +210,10 @@ class Reconciler:
             return None
         self._names.drop(waiting.path)
         former = self._names.former(seen.storage_id)
-        if former is not None and former != seen.path:
-            log.info("no event has named %s, formerly %s", seen.path, former)
-            return self._storage.moved(former, seen)
-        log.info("no event has named %s", seen.path)
-        return self._storage.written(seen)
+        if former == seen.path:
+            former = None
+        log.info("no event has named %s%s", seen.path, "" if former is None else f", formerly {former}")
+        return self._storage.event(seen, former)
 
 
 class _Broker:

@@ -51,29 +51,27 @@ class Storage:
         folder = path.rpartition("/")[0]
         self.names[folder] = Seen(folder, True, None, at)
 
-    def folder(self, path: str) -> tuple[float | None, list[Seen]] | None:
+    def folder(self, path: str, known: float | None) -> tuple[float | None, list[Seen] | None] | None:
         if self.away:
             raise Unreachable("away")
+        if path in self.names and self.incremental and self.names[path].modified == known:
+            return known, None
         self.listed.append(path)
         if path not in self.names:
             return None
         inside = [each for name, each in self.names.items() if name.rpartition("/")[0] == path and name != path]
         return self.names[path].modified if self.incremental else None, inside
 
-    def modified(self, path: str) -> float | None:
-        return self.names[path].modified if path in self.names else None
-
     def file(self, path: str) -> Seen | None:
         return self.names.get(path)
 
-    def written(self, seen: Seen) -> StorageEvent:
+    def event(self, seen: Seen, former: str | None) -> StorageEvent:
         if seen.storage_id is None:
             data = StorageData(endpoint="dcache", size=seen.size, closed_at=seen.modified)
             return StorageEvent.make(EventType.WRITTEN, seen.path, data, testbed="bed", session=str(seen.modified))
+        if former is not None:
+            return FACTS.moved(former, FileInfo(seen.path, seen.storage_id, False, seen.size, 0, 0), at=0.0)
         return FACTS.written(seen.path, seen.storage_id, at=0.0, size=seen.size, checksums=seen.checksums)
-
-    def moved(self, old: str, seen: Seen) -> StorageEvent:
-        return FACTS.moved(old, FileInfo(seen.path, seen.storage_id or "", False, seen.size, 0, 0), at=0.0)
 
 
 class Bed:

@@ -44,7 +44,7 @@ def listing() -> WebDavListing:
 
 
 def test_a_folder_by_propfind(listing: WebDavListing) -> None:
-    assert listing.folder("/data") == (
+    assert listing.folder("/data", None) == (
         None,
         [
             Seen("/data/run", True, None, 1795694400.0),
@@ -54,16 +54,16 @@ def test_a_folder_by_propfind(listing: WebDavListing) -> None:
 
 
 def test_what_is_not_there_is_none(listing: WebDavListing) -> None:
-    assert (listing.folder("/nope"), listing.file("/nope")) == (None, None)
+    assert (listing.folder("/nope", None), listing.file("/nope")) == (None, None)
 
 
 def test_a_file_has_its_checksum_and_one_event_for_one_state(listing: WebDavListing) -> None:
     seen = listing.file("/data/a b")
     assert seen is not None
-    event = listing.written(seen)
+    event = listing.event(seen, None)
     assert (event.subject, event.data.size, event.data.checksums) == ("/data/a b", 5, {"adler32": "062c0215"})
-    assert event.id == listing.written(Seen("/data/a b", False, 5, seen.modified)).id
-    assert event.id != listing.written(Seen("/data/a b", False, 6, seen.modified)).id
+    assert event.id == listing.event(Seen("/data/a b", False, 5, seen.modified), None).id
+    assert event.id != listing.event(Seen("/data/a b", False, 6, seen.modified), None).id
 
 
 def test_a_file_of_dcache_has_the_id_that_its_record_has() -> None:
@@ -71,7 +71,7 @@ def test_a_file_of_dcache_has_the_id_that_its_record_has() -> None:
     namespace.put("/data/a", "A1", fileLocality="ONLINE", currentQos="disk")
     seen = DcacheListing(namespace.client(), FACTS).file("/data/a")
     assert seen is not None
-    assert DcacheListing(namespace.client(), FACTS).written(seen).id == FACTS.written("/data/a", "A1", at=1.0).id
+    assert DcacheListing(namespace.client(), FACTS).event(seen, None).id == FACTS.written("/data/a", "A1", at=1.0).id
 
 
 def test_a_file_of_dcache_that_is_being_written_has_no_size() -> None:
