@@ -128,3 +128,33 @@ def test_policy_is_kept_and_puts_a_file_on_tape(own_dcache: DcacheUnderTest) -> 
     found = client.names("/data/a.h5", **_SHOWN)
     assert (found["qosPolicy"], found["qosState"], found["retentionPolicy"]) == ("raw", 1, "REPLICA")
     assert client.act("/data/a.h5", "qos", policy="none").code == 400
+
+
+def test_a_policy_copies_a_file_to_a_second_pool_and_goes_on_by_itself_also_after_kill_9(
+    own_dcache: DcacheUnderTest,
+) -> None:
+    client, admin = Client(own_dcache, "tester"), Client.administrator(own_dcache)
+    states = [
+        {"duration": "PT4S", "media": [{"storageMedium": "DISK", "numberOfCopies": 2}]},
+        {"media": [{"storageMedium": "HSM"}]},
+    ]
+    assert admin.ask("POST", "/qos-policy", {"name": "safe", "states": states}).code == 200
+    client.put("/data/a.h5")
+    pnfsid = str(client.names("/data/a.h5")["pnfsId"])
+    assert client.act("/data/a.h5", "qos", policy="safe", state=0).code == 201
+    assert own_dcache.root is not None
+    assert own_dcache.restart is not None
+    assert own_dcache.emulator is not None
+    pools = own_dcache.root / "pools"
+    until(lambda: (pools / "pool2" / "data" / pnfsid).exists(), "it is on one pool only")
+    copied = until(lambda: [each for each in own_dcache.emulator.billing() if each.get("isP2p")], "no record")
+    assert [(each["pnfsid"], each["cellName"], each["billingPath"]) for each in copied] == [
+        (pnfsid, "pool1", "Unknown")
+    ]
+    assert client.names("/data/a.h5", optional="true", locality="true", qos="true")["qosState"] == 0
+    own_dcache.restart(signal.SIGKILL)
+    until(lambda: client.names("/data/a.h5", optional="true", qos="true").get("qosState") == 1, "it does not go on")
+    _becomes(client, "/data/a.h5", "tape")
+    assert client.read("/data/a.h5") == b"x" * 1000
+    assert client.ask("DELETE", "/namespace/data/a.h5").code == 200
+    assert not list(pools.rglob(pnfsid))

@@ -29,4 +29,11 @@ transitions.py            A target class that does not exist means volatile, and
 frontend/activities.py    A bulk request whose arguments do not fit is COMPLETED with all targets CANCELLED; UPDATE_QOS
                           is COMPLETED long before the file is on tape.
 frontend/tape.py          Cancelling a path that was not asked for is 400 with a page for people; releasing one is 200.
+
+Absent, because no true answer of it is known, so that a copy would be a guess:
+
+migrations                The REST resource by which administrators copy and move replicas between pools. The only way
+                          to a copy from pool to pool here is a policy whose state wants several on disk.
+restore to another pool   A stage goes to the first pool; copies for files that many read are not made.
+surplus copies            A state that wants fewer copies than there are leaves them.
 """

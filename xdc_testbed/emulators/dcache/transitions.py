@@ -78,11 +78,16 @@ def current_and_target(entry: Entry) -> tuple[str, str | None]:
 
 
 class Transitions:
-    """Makes what is pending, in the background. Delays are those of the configuration's [qos]."""
+    """Makes what is pending, in the background. Delays are those of the configuration's [qos].
+
+    copies: on how many pools a file is to lie.
+    """
 
     def __init__(self, config: Config, namespace: Namespace, billing: Billing) -> None:
         self._config = config.qos
         self._pool = config.pool.name
+        self._pools = config.pools
+        self.copies: Callable[[Entry], int] = lambda _: 1
         self._namespace = namespace
         self._billing = billing
         self._tape = config.root / "tape"
@@ -91,6 +96,7 @@ class Transitions:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._flushing: set[str] = set()
+        self._copying: set[str] = set()
         self._staging: dict[str, Future[Entry]] = {}
         self._pins = Pins(config.root / "pins.sqlite")
         self._closed = False
@@ -114,7 +120,7 @@ class Transitions:
             )
         changed = self._namespace.update(entry.pnfsid, latency=latency, retention=retention, target_qos=None)
         if not changed.is_dir:
-            self._later(self._config.transition_s, lambda: self._settle(changed.pnfsid))
+            self.later(self._config.transition_s, lambda: self._settle(changed.pnfsid))
         return changed
 
     def follow(self, entry: Entry, policy: str, state: int, *, tape: bool) -> Entry:
@@ -129,7 +135,7 @@ class Transitions:
             target_qos=target,
         )
         if not changed.is_dir:
-            self._later(self._config.transition_s, lambda: self._settle(changed.pnfsid))
+            self.later(self._config.transition_s, lambda: self._settle(changed.pnfsid))
         return changed
 
     def stage(self, entry: Entry) -> Future[Entry]:
@@ -147,7 +153,7 @@ class Transitions:
                 return future
             self._staging[entry.pnfsid] = future
         asked = time.monotonic()
-        self._later(self._config.stage_s, lambda: self._work(lambda: self._restore(entry.pnfsid, asked)))
+        self.later(self._config.stage_s, lambda: self._work(lambda: self._restore(entry.pnfsid, asked)))
         return future
 
     def stage_and_wait(self, entry: Entry) -> Entry:
@@ -166,7 +172,17 @@ class Transitions:
     def unpin(self, pnfsid: str, owner: str | None = None) -> None:
         """Give up a pin, or all pins of a file."""
         self._pins.remove(pnfsid, owner)
-        self._later(0, lambda: self._evict_later(pnfsid))
+        self.later(0, lambda: self._evict_later(pnfsid))
+
+    def settle(self, pnfsid: str) -> None:
+        """Make what a file lacks, soon."""
+        self.later(0, lambda: self._settle(pnfsid))
+
+    def later(self, seconds: float, job: Callable[[], None]) -> None:
+        """Do something after a time."""
+        with self._condition:
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), job))
+            self._condition.notify()
 
     def close(self) -> None:
         """Stop; what is pending is found again at the next start."""
@@ -185,7 +201,7 @@ class Transitions:
         known = set()
         for entry in _files(self._namespace):
             known.add(entry.pnfsid)
-            self._later(0, lambda pnfsid=entry.pnfsid: self._settle(pnfsid))  # type: ignore[misc]
+            self.later(0, lambda pnfsid=entry.pnfsid: self._settle(pnfsid))  # type: ignore[misc]
         for file in self._tape.iterdir():
             if file.name not in known:
                 file.unlink()
@@ -196,18 +212,23 @@ class Transitions:
 
     def _told(self, change: Change) -> None:
         if change.mask == "IN_CLOSE_WRITE" and not change.is_dir:
-            self._later(0, lambda: self._settle(change.pnfsid))
+            self.settle(change.pnfsid)
 
     def _settle(self, pnfsid: str) -> None:
         """Start what a file lacks for its class."""
         entry = self._entry(pnfsid)
-        if entry is None or not self._config.tape or entry.size is None:
+        if entry is None or entry.size is None:
+            return
+        if entry.pools and len(entry.pools) < min(self.copies(entry), len(self._pools)) and pnfsid not in self._copying:
+            self._copying.add(pnfsid)
+            self._work(lambda: self._copy_to_pools(pnfsid))
+        if not self._config.tape:
             return
         if _wants_tape(entry) and entry.pools:
             if pnfsid not in self._flushing:
                 self._flushing.add(pnfsid)
                 asked = time.monotonic()
-                self._later(self._config.flush_s, lambda: self._work(lambda: self._flush(pnfsid, asked)))
+                self.later(self._config.flush_s, lambda: self._work(lambda: self._flush(pnfsid, asked)))
         elif entry.latency == "ONLINE" and entry.on_tape and not entry.pools:
             self.stage(entry)
         else:
@@ -229,9 +250,30 @@ class Transitions:
             self._file(pnfsid).unlink(missing_ok=True)
         except OSError as error:
             _log.warning("%s is not written to tape, which is tried again: %s", pnfsid, error)
-            self._later(_AGAIN, lambda: self._settle(pnfsid))
+            self.later(_AGAIN, lambda: self._settle(pnfsid))
         finally:
             self._flushing.discard(pnfsid)
+
+    def _copy_to_pools(self, pnfsid: str) -> None:
+        """Copy a file from its pool to as many others as are wanted."""
+        try:
+            entry = self._namespace.by_id(pnfsid)
+            for pool in [each for each in self._pools if each not in entry.pools]:
+                if not 0 < len(entry.pools) < self.copies(entry):
+                    return
+                began = time.monotonic()
+                _copy(self._namespace.data_file(pnfsid, entry.pools[0]), self._namespace.data_file(pnfsid, pool))
+                source, entry = entry.pools[0], self._namespace.update(pnfsid, pools=(*entry.pools, pool))
+                seconds = time.monotonic() - began
+                self._billing.copied(entry, source, pool, address="127.0.0.1", seconds=seconds)
+        except NotFound:
+            for pool in self._pools:
+                self._namespace.data_file(pnfsid, pool).unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("%s is not copied, which is tried again: %s", pnfsid, error)
+            self.later(_AGAIN, lambda: self._settle(pnfsid))
+        finally:
+            self._copying.discard(pnfsid)
 
     def _restore(self, pnfsid: str, asked: float) -> None:
         """Read a file back from tape."""
@@ -259,7 +301,7 @@ class Transitions:
     def _evict_later(self, pnfsid: str) -> None:
         """Plan the removal of the disk copy of a tape file, where the configuration asks for that."""
         if self._config.evict_s is not None:
-            self._later(self._config.evict_s, lambda: self._evict(pnfsid))
+            self.later(self._config.evict_s, lambda: self._evict(pnfsid))
 
     def _evict(self, pnfsid: str) -> None:
         entry = self._entry(pnfsid)
@@ -268,7 +310,7 @@ class Transitions:
         left = self._pins.left(pnfsid)
         if left is not None:
             if left < float("inf"):
-                self._later(left, lambda: self._evict(pnfsid))
+                self.later(left, lambda: self._evict(pnfsid))
             return
         self._namespace.update(pnfsid, pools=())
         for pool in entry.pools:
@@ -286,11 +328,6 @@ class Transitions:
     def _work(self, job: Callable[[], None]) -> None:
         if not self._closed:
             self._copiers.submit(_logged, job)
-
-    def _later(self, seconds: float, job: Callable[[], None]) -> None:
-        with self._condition:
-            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), job))
-            self._condition.notify()
 
     def _run(self) -> None:
         while True:

@@ -28,7 +28,7 @@ _API = "/api/v1"
 
 def build(config: Config, namespace: Namespace, identity: Identity, transitions: Transitions) -> Starlette:
     """The application; its lifespan must be run, and `shutdown` be called before its server stops."""
-    context = Context(config, namespace, identity, transitions, policies.Policies(config.root, transitions))
+    context = Context(config, namespace, identity, transitions, policies.Policies(config.root, namespace, transitions))
     bulk = Requests(context)
 
     @asynccontextmanager

@@ -1,8 +1,8 @@
 """QoS policies: named sequences of states, kept in `policies.json` beside the namespace, and applied when asked for.
 
-A state names its media, and how long it lasts. What the product does in the background when a state has lasted long
-enough is not done here: a state is applied by a client (`{"action": "qos", "policy": ..., "state": ...}`). As in the
-product, a state with disk only leaves a file NEARLINE and REPLICA, and one on tape keeps it REPLICA, too.
+A state names its media, and how long it lasts. It is applied by a client (`{"action": "qos", "policy": ..., "state":
+...}`); when it has lasted its duration, the next one follows by itself. A number of copies on disk is made on further
+pools. As in the product, a state with disk only leaves a file NEARLINE and REPLICA, and one on tape keeps it REPLICA.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..entries import Entry
+from ..entries import Entry, NotFound
+from ..namespace import Namespace
 from ..transitions import Transitions
 from .answers import Problem, compact, empty, pretty
 from .bodies import org_json
 from .context import policies_of, user_of
 from .durations import BadDuration, seconds_of
+from .policy_clock import PolicyClock
 
 _MEDIA = ("DISK", "HSM")
 _ABSENT = "org.springframework.dao.EmptyResultDataAccessException: Incorrect result size: expected 1, actual 0"
@@ -31,13 +33,16 @@ _ABSENT = "org.springframework.dao.EmptyResultDataAccessException: Incorrect res
 class Policies:
     """All policies. root: the folder of their file."""
 
-    def __init__(self, root: Path, transitions: Transitions) -> None:
+    def __init__(self, root: Path, namespace: Namespace, transitions: Transitions) -> None:
         self._file = root / "policies.json"
+        self._namespace = namespace
         self._transitions = transitions
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, Any]] = {}
         if self._file.exists():
             self._known = json.loads(self._file.read_text())
+        transitions.copies = self._copies
+        self._clock = PolicyClock(root / "policies.sqlite", transitions, self._go_on)
 
     def names(self) -> list[str]:
         """Of all policies, sorted."""
@@ -71,6 +76,26 @@ class Policies:
             raise Problem(400, f"policy {name} has no state {state}")
         media = {medium["storageMedium"] for medium in states[state]["media"]}
         self._transitions.follow(entry, name, state, tape="HSM" in media)
+        duration = states[state].get("duration")
+        last = state == len(states) - 1
+        self._clock.set(entry.pnfsid, None if duration is None or last or entry.is_dir else seconds_of(str(duration)))
+
+    def _go_on(self, pnfsid: str) -> None:
+        """Put a file into the next state of its policy; one that has gone, or whose policy has, is left alone."""
+        try:
+            entry = self._namespace.by_id(pnfsid)
+            if entry.policy is not None and entry.policy_state is not None:
+                self.apply(entry, entry.policy, entry.policy_state + 1)
+        except (NotFound, Problem):
+            self._clock.set(pnfsid, None)
+
+    def _copies(self, entry: Entry) -> int:
+        """On how many pools a file is to lie."""
+        policy = self._known.get(entry.policy or "")
+        if policy is None or entry.policy_state is None or entry.policy_state >= len(policy["states"]):
+            return 1
+        media = policy["states"][entry.policy_state]["media"]
+        return max((int(medium["numberOfCopies"]) for medium in media if medium["storageMedium"] == "DISK"), default=1)
 
     def _save(self, known: dict[str, dict[str, Any]]) -> None:
         beside = self._file.with_suffix(".new")
