@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import BILLING
+from confluent_kafka.admin import AdminClient, NewTopic
 from dcache_rig import DcacheUnderTest, emulated
 from event_rig import Broker
 from storage_rig import Authority, TokenIssuer
 
 _HERE = Path(__file__).parent
+_TOPIC = "billing-elsewhere"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Elsewhere:
         return [
             *self.door,
             *("--dcache-frontend", self.dcache.frontend, "--dcache-plain", str(self.dcache.plain)),
-            *("--dcache-kafka", known.bootstrap, "--dcache-kafka-ca", str(known.ca_file), "--dcache-topic", BILLING),
+            *("--dcache-kafka", known.bootstrap, "--dcache-kafka-ca", str(known.ca_file), "--dcache-topic", _TOPIC),
         ]
 
     def run(self, *words: str, environment: dict[str, str]) -> Said:
@@ -91,8 +92,10 @@ def elsewhere(authority: Authority, issuer: TokenIssuer, broker: Broker) -> Iter
         "authority": str(broker.kafka.ca_file),
         "username": "admin",
         "password_file": str(broker.password_file("admin")),
-        "billing": {"enable": True, "topic": BILLING},
+        "billing": {"enable": True, "topic": _TOPIC},
     }
+    for made in AdminClient(broker.connection("admin").settings()).create_topics([NewTopic(_TOPIC, 1, 1)]).values():
+        made.result(30)
     with emulated(authority, issuer, tables={"kafka": kafka}) as dcache:
         yield Elsewhere(dcache, broker)
 
