@@ -103,7 +103,9 @@ class Writer:
             while not self.settings.stopped and time.monotonic() - began < self.settings.longest:
                 due = began + number / self.settings.files_per_second
                 time.sleep(max(0.0, min(_LOOK, due - time.monotonic())))
-                waiting = {future for future in waiting if not future.done()}
+                for future in [future for future in waiting if future.done()]:
+                    waiting.remove(future)
+                    future.result()
                 if time.monotonic() >= due and len(waiting) < _WRITERS:
                     waiting.add(pool.submit(self._file, number))
                     number += 1
@@ -126,9 +128,11 @@ class Writer:
             return
 
 
-def follow(tail: Tail, settings: Settings, tell: Tell) -> None:
-    """Tell what the broker says of this run's files, until nobody waits any more."""
+def follow(tail: Tail, settings: Settings, tell: Tell, writing: Future[None]) -> None:
+    """Tell what the broker says of this run's files, until nobody waits any more. Raises what ended the writing."""
     while not settings.finished:
+        if writing.done():
+            writing.result()
         for topic, value in tail.records(_LOOK):
             if (fact := fact_of(topic, value)) is not None and f"/{settings.mark}/" in fact.path:
                 tell(fact)
@@ -192,12 +196,8 @@ def run(settings: Settings, endpoints: Path, kafka: Path, credentials: Path, tel
         stack.callback(tail.close)
         tell(Ready(origin=chosen.origin.id, remote=chosen.remote.id if chosen.remote else None))
         writer = Writer(origin, settings, tell)
-        writing = threading.Thread(target=writer.write, name="writer")
-        writing.start()
-        try:
-            follow(tail, settings, tell)
-        finally:
-            writing.join()
+        with ThreadPoolExecutor(1, thread_name_prefix="writer") as pool:
+            follow(tail, settings, tell, pool.submit(writer.write))
         compare(writer, chosen.origin.id, remote, chosen.remote.id if chosen.remote else None, tell)
         clean([storage for storage in (origin, remote) if storage is not None], settings.mark)
 
