@@ -23,6 +23,8 @@ from xdc_testbed.cli import app
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.events.model import DeadLetter, Result, StorageEvent, WorkItem
 from xdc_testbed.interop.record import CaseRecord
+from xdc_testbed.soak.outcome import Line
+from xdc_testbed.soak.plan import Plan
 from xdc_testbed.testbed.description import (
     ContainerOptions,
     Description,
@@ -45,10 +47,12 @@ SCHEMAS: dict[str, Any] = {
     "case-record": CaseRecord,
     "calibration-manifest": CalibrationManifest,
     "description": Description,
+    "fault-plan": Plan,
+    "soak-line": Line,
 }
 """What travels between the parts, or stands in files: page name -> model."""
 
-WRITTEN_BY_PEOPLE = ("endpoints", "description")
+WRITTEN_BY_PEOPLE = ("endpoints", "description", "fault-plan")
 """Files in which a field with a default may be left out."""
 
 

@@ -117,7 +117,7 @@ class Step(_Strict):
 
 
 class Plan(_Strict):
-    """A whole soak. Times in seconds."""
+    """A soak: how many files are written, and which faults come when. Times in seconds."""
 
     title: str = Field(description="One line for the report.")
     seconds: float = Field(gt=0, le=86_400, description="How long files are written.")
