@@ -26,7 +26,9 @@ class Span(_Outcome):
 
 
 class Line(_Outcome):
-    """The ledger of one step of a soak. refused: uploads that had to be tried again, by reason; repeated: ends too many.
+    """The ledger of one step of a soak.
+
+    refused: uploads that had to be tried again, by reason; repeated: ends too many.
 
     results, dead_letters: files that ended so; reasons: of dead letters, and how many have it; problems: why it is red.
     """
