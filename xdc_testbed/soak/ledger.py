@@ -14,7 +14,7 @@ from xdc_testbed.soak.facts import Began, Copy, Dead, Ended, Fact, In, Problem, 
 from xdc_testbed.soak.outcome import Line, Span
 
 ACTIONS = {False: "noop", True: "transfer"}
-SLOW = 3.0  # seconds after which a file counts as held up
+SLOW = 5.0  # seconds after which a file counts as held up
 _NAMED = 8  # files that a line names one by one
 
 
@@ -106,6 +106,10 @@ class Ledger:
     def says(self, step: int | None, text: str) -> bool:
         """Whether a dead letter of the step has this in its reason."""
         return any(text in reason for account in self.of(step) for reason in account.dead)
+
+    def held_up(self, now: float) -> int:
+        """How many files have been waiting for their end for longer than they should."""
+        return sum(not account.settled and now - account.began > SLOW for account in self.accounts.values())
 
     @property
     def unsettled(self) -> int:

@@ -132,4 +132,14 @@ def test_recovered_is_when_the_last_file_that_was_held_up_had_ended() -> None:
         ledger.take(taken(file, path), start)
         ledger.take(done(path, "noop"), end)
     assert ledger.recovered(10.0) == 11.0
-    assert ledger.recovered(25.0) == 0.0
+    assert ledger.recovered(36.0) == 3.0
+    assert ledger.recovered(22.0) == 0.0
+
+
+def test_a_file_that_waits_for_too_long_is_held_up() -> None:
+    ledger = Ledger()
+    ledger.take(began(1), 10.0)
+    ledger.take(taken(1), 11.0)
+    assert (ledger.held_up(12.0), ledger.held_up(20.0)) == (0, 1)
+    ledger.take(done(), 21.0)
+    assert ledger.held_up(30.0) == 0
