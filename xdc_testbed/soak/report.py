@@ -142,4 +142,4 @@ def html(outcome: Outcome) -> str:
 
 
 def _tick(seconds: float) -> int:
-    return next((step for step in (10, 30, 60, 300, 600, 3600) if seconds / step <= 12), 7200)
+    return next((step for step in (10, 30, 60, 300, 600, 3600) if seconds / step <= 16), 7200)

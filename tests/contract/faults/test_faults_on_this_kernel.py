@@ -23,6 +23,11 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_folder_with_nothing_left_takes_not_one_byte(folder: Path) -> None:
+    script = APPLY.replace("64", "0") + "answer(new=write(folder / 'new', 1), old=write(folder / 'old', 1))"
+    assert on_a_node(script, folder=folder) == {"new": "ENOSPC", "old": "ENOSPC"}
+
+
 def test_a_full_folder_gives_enospc_and_shows_what_was_there(folder: Path) -> None:
     script = APPLY + "answer(write=write(folder / 'new', 1 << 20), old=(folder / 'old').read_text())"
     assert on_a_node(script, folder=folder) == {"write": "ENOSPC", "old": "before"}
