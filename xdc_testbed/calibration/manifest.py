@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import zlib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from isal import isal_zlib
 from pydantic import BaseModel, ConfigDict, Field
 
 _BLOCK = 1 << 20
@@ -57,7 +57,7 @@ class FileRecord(_Record):
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
                 sha256.update(block)
-                adler32 = zlib.adler32(block, adler32)
+                adler32 = isal_zlib.adler32(block, adler32)
                 size += len(block)
         return cls(name=name or path.name, size=size, sha256=sha256.hexdigest(), adler32=f"{adler32:08x}")
 

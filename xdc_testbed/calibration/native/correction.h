@@ -75,11 +75,17 @@ struct piece {
 #define WRONG_GAIN_VALUE (1u << 21)
 #define NO_STAGE 255
 
+/* What one thread counts: pixels by stage (0, 1, 2, none) and by bit of the mask. */
+struct sums {
+    int64_t stages[4], reasons[32];
+};
+
 /* The kernels of one instruction set. */
 struct kernels {
     void (*coded)(const struct piece *);      /* FIXED_STAGE, CODE_IN_BYTE, CODE_IN_WORD */
     void (*thresholds)(const struct piece *); /* THRESHOLDS; FIXED_STAGE with common mode */
-    size_t step; /* pixels that the two above take at a time; n is a multiple of it */
+    void (*count)(const struct piece *, struct sums *);
+    size_t step; /* pixels that these take at a time; n is a multiple of it */
 };
 
 extern const struct kernels kernels_generic, kernels_avx2, kernels_avx512;

@@ -52,24 +52,6 @@ struct team {
     pthread_mutex_t lock;
 };
 
-/* What one thread counts. */
-struct sums {
-    int64_t stages[4], reasons[32];
-};
-
-static void count(struct sums *sums, const struct piece *p)
-{
-    int64_t by[3] = {0, 0, 0};
-    for (int s = 0; s < 3; s++) {
-        uint32_t found = 0;
-        for (size_t i = 0; i < p->n; i++) found += p->stage[i] == s;
-        sums->stages[s] += by[s] = found;
-    }
-    sums->stages[3] += (int64_t)p->n - by[0] - by[1] - by[2];
-    for (size_t i = 0; i < p->n; i++)
-        for (uint32_t bits = p->mask[i]; bits; bits &= bits - 1) sums->reasons[__builtin_ctz(bits)]++;
-}
-
 static void ask_for(const void *from, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch((const char *)from + i, 0, 2);
@@ -102,6 +84,15 @@ static void compute(const struct kernels *kernels, struct piece p)
         if (p.gain) p.gain = (const char *)p.gain + p.n * (how->staging == THRESHOLDS ? 2 : 1);
         p.n = rest;
     }
+}
+
+static void count(const struct kernels *kernels, struct sums *sums, struct piece p)
+{
+    const size_t rest = p.n % kernels->step;
+    p.n -= rest;
+    kernels->count(&p, sums);
+    p.mask += p.n, p.stage += p.n, p.n = rest;
+    if (rest) kernels_generic.count(&p, sums);
 }
 
 static void unit(const struct team *team, struct sums *sums, float *desk, int64_t group, size_t at, size_t n)
@@ -138,7 +129,7 @@ static void unit(const struct team *team, struct sums *sums, float *desk, int64_
             empty(&p);
         else
             compute(team->kernels, p);
-        if (how->stages) count(sums, &p);
+        if (how->stages) count(team->kernels, sums, p);
     }
 }
 

@@ -247,4 +247,23 @@ static void by_thresholds(const struct piece *p)
         analog ? threshold_loop(p, 1, 0, 1) : threshold_loop(p, 0, 0, 1);
 }
 
-const struct kernels NAMED(kernels_, SET) = {coded, by_thresholds, STEP};
+/* Most steps are all stage 0 and have no bit set; the others are looked at pixel by pixel. */
+static void count(const struct piece *p, struct sums *sums)
+{
+    for (size_t at = 0; at < p->n; at += STEP) {
+        u stages = every(0), bits = every(0);
+        for (int v = 0; v < STEP / LANES; v++) {
+            stages = either(stages, load_bytes(p->stage + at + (size_t)v * LANES));
+            bits = either(bits, load_bits(p->mask + at + (size_t)v * LANES));
+        }
+        if (any(differ(stages, every(0))))
+            for (size_t i = at; i < at + STEP; i++) sums->stages[p->stage[i] < 3 ? p->stage[i] : 3]++;
+        else
+            sums->stages[0] += STEP;
+        if (any(differ(bits, every(0))))
+            for (size_t i = at; i < at + STEP; i++)
+                for (uint32_t rest = p->mask[i]; rest; rest &= rest - 1) sums->reasons[__builtin_ctz(rest)]++;
+    }
+}
+
+const struct kernels NAMED(kernels_, SET) = {coded, by_thresholds, count, STEP};

@@ -36,6 +36,7 @@ OP u both(u a, u b) { return _mm512_and_si512(a, b); }
 OP u either(u a, u b) { return _mm512_or_si512(a, b); }
 OP u right(u a, uint32_t n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128((int)n)); }
 OP m same(u a, u b) { return _mm512_cmpeq_epi32_mask(a, b); }
+OP m differ(u a, u b) { return _mm512_cmpneq_epi32_mask(a, b); }
 OP m above(u a, u b) { return _mm512_cmpgt_epi32_mask(a, b); }
 OP m greater(f a, f b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 OP m less(f a, f b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
@@ -87,6 +88,7 @@ OP u both(u a, u b) { return _mm256_and_si256(a, b); }
 OP u either(u a, u b) { return _mm256_or_si256(a, b); }
 OP u right(u a, uint32_t n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128((int)n)); }
 OP m same(u a, u b) { return _mm256_cmpeq_epi32(a, b); }
+OP m differ(u a, u b) { return _mm256_xor_si256(same(a, b), _mm256_set1_epi32(-1)); }
 OP m above(u a, u b) { return _mm256_cmpgt_epi32(a, b); }
 OP m greater(f a, f b) { return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 OP m less(f a, f b) { return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
@@ -132,6 +134,7 @@ OP u both(u a, u b) { return a & b; }
 OP u either(u a, u b) { return a | b; }
 OP u right(u a, uint32_t n) { return a >> n; }
 OP m same(u a, u b) { return a == b; }
+OP m differ(u a, u b) { return a != b; }
 OP m above(u a, u b) { return a > b; }
 OP m greater(f a, f b) { return a > b; }
 OP m less(f a, f b) { return a < b; }
