@@ -9,7 +9,6 @@ projects may have the same addresses. Runs as root; knows nothing of nova.
 """
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,14 +27,15 @@ def known():
     return sorted(path.parent.name for path in FOLDER.glob("*/ports.json"))
 
 
-def make(uuid, image, files, ports):
-    """The folder of an instance: its layer over the image's root, its configuration drive and its ports.
+def make(uuid, distro, files, ports):
+    """The folder of an instance: its layer over a root of its distribution, its configuration drive and its ports.
 
-    files: path on the drive -> bytes; ports: [{id, network, mac, mtu, addresses, gateways}].
+    distro: what the image has as os_distro; files: path on the drive -> bytes;
+    ports: [{id, network, mac, mtu, addresses, gateways}].
     """
-    root = ROOTS / re.sub(r"[^a-z0-9.-]", "", image or "")
-    if not root.is_dir() or root == ROOTS:
-        raise RuntimeError(f"image '{image}' has no root file system below {ROOTS}")
+    root = next((path for path in sorted(ROOTS.iterdir()) if path.name.split("-")[0] == distro), None)
+    if root is None:
+        raise RuntimeError(f"the image has os_distro '{distro}', and there is no root file system of it below {ROOTS}")
     folder = FOLDER / uuid
     for name in ("upper", "work", "root"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,10 @@ class Containers(fake.FakeDriver):
         "supports_tagged_attach_interface": False,
     }
 
+    vcpus = 64
+    memory_mb = 65536
+    local_gb = 1000
+
     def init_host(self, host):
         """Know the instances that are there, and follow the floating addresses from now on."""
         super().init_host(host)
@@ -41,11 +45,10 @@ class Containers(fake.FakeDriver):
         """Make the container and start it."""
         network_info = more.get("network_info") or []
         super().spawn(context, instance, image_meta, injected_files, admin_password, allocations, **more)
-        drive = metadata.InstanceMetadata(
-            instance, content=injected_files, network_info=network_info, request_context=context
-        )
+        drive = metadata.InstanceMetadata(instance, content=injected_files, network_info=network_info)
         files = dict(drive.metadata_for_config_drive())
-        xdc_instances.make(instance.uuid, instance.image_meta.name, files, [_port(vif) for vif in network_info])
+        distro = instance.image_meta.properties.get("os_distro", "")
+        xdc_instances.make(instance.uuid, distro, files, [_port(vif) for vif in network_info])
         xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
 
     def destroy(self, context, instance, network_info, block_device_info=None, **more):
