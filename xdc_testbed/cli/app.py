@@ -33,6 +33,7 @@ VERBS = {
     "provider": "Build the OpenStack provider for Terraform from its sources.",
     "config": "Show the description and where each value came from.",
     "down": "Remove the testbed and prove that nothing of it is left.",
+    "sweep": "Testbeds of an OpenStack project, and removal of those whose time is over.",
     "doctor": "Every requirement of this machine: found, needed, how to get it.",
 }
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,13 +54,15 @@ def told(what: str) -> Iterator[None]:
             remedy="see auth_url of this entry in clouds.yaml, and the network; then run the same command again",
         ) from None
     except sdk.ConfigException as error:
-        raise RequirementMissing(f"{what}: {_line(error)}", remedy="see clouds.yaml, or set openstack.cloud") from None
+        remedy = "see region_name of this entry in clouds.yaml" if "region" in str(error) else "see clouds.yaml"
+        raise RequirementMissing(f"{what}: {_line(error)}", remedy=f"{remedy}, or set openstack.cloud") from None
     except (sdk.SDKException, auth.ClientException) as error:
         raise XdcError(f"{what}: {_line(error)}", remedy="run the same command again") from None
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "message", None) or error).split())[:300]
+    text = " ".join(str(getattr(error, "message", None) or error).split())
+    return re.sub(r": HTTPS?ConnectionPool\(.*?(?=Errno|SSLError|timed out|$)", ": ", text)[:300]
 
 
 class Cloud:
@@ -77,8 +81,10 @@ class Cloud:
                 "openstacksdk is not installed", remedy="pip install 'xdc-testbed[openstack]'"
             ) from None
         with told(f"cloud {self.name}"):
+            for source in ("keystoneauth", "openstack"):  # what they warn of comes as an error, said once
+                logging.getLogger(source).addHandler(logging.NullHandler())
             connection = openstack.connect(cloud=self.name, app_name="xdc-testbed")
-            connection.authorize()
+            connection.session.get_project_id()  # not authorize(), which hides why it was refused
             return connection
 
     @property

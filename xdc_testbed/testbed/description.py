@@ -100,13 +100,63 @@ class HostsOptions(_Strict):
     machines: dict[str, MachineDescription] = Field(default_factory=dict)
 
 
+class InstanceDescription(_Strict):
+    """What one node gets on OpenStack; the key of the table is the node's name."""
+
+    flavor: str | None = Field(default=None, description="Its flavor; `openstack.flavor` when it is left away.")
+    boot_gb: int | None = Field(
+        default=None, ge=1, description="Boots from a volume of this many GB; from the image's copy when left away."
+    )
+    volumes: dict[str, int] = Field(
+        default_factory=dict, description="Further volumes: label and GB; each is mounted at /srv/<label>."
+    )
+
+
+class OpenStackOptions(_Strict):
+    """Options of the driver `openstack`."""
+
+    cloud: str = Field(default="openstack", description="Entry of clouds.yaml; credentials are there and nowhere else.")
+    image: str = Field(default="debian-12", description="Image with cloud-init, by name or id.")
+    flavor: str = Field(default="auto", description="By name or id; `auto` takes the smallest with the node's memory.")
+    external_network: str = Field(
+        default="auto",
+        description="Where floating addresses come from; `auto` takes the only one there is, `none` gives none.",
+    )
+    admin_cidrs: tuple[str, ...] = Field(
+        default=(), description="Where you come from: nobody else reaches the nodes by SSH. Must be given."
+    )
+    public: tuple[str, ...] = Field(
+        default=(), description="Nodes with a floating address; the client's node when it is left away."
+    )
+    cidr: str = Field(default="10.77.0.0/24", description="Addresses of the nodes among themselves.")
+    dns_servers: tuple[str, ...] = Field(default=(), description="Name servers of the nodes; the cloud's when empty.")
+    spread: bool = Field(default=True, description="Whether the nodes of a site shall stand on different hosts.")
+    availability_zone: str | None = Field(default=None, description="Where servers and volumes stand.")
+    volume_type: str | None = Field(default=None, description="Type of volumes; the cloud's default when left away.")
+    expires_hours: int = Field(
+        default=168, ge=1, description="After how many hours `sweep --expired` may take the testbed away."
+    )
+    terraform: str = Field(
+        default="auto", description="Terraform or OpenTofu, by name or path; `auto` takes the one of PATH."
+    )
+    provider_mirror: str = Field(
+        default="auto",
+        description="Folder of the provider; `auto` takes what `provider build` has made, else the registry.",
+    )
+    backend: Literal["subprocess", "python-terraform"] = Field(
+        default="subprocess", description="How Terraform is run; `python-terraform` tells events late."
+    )
+    nodes: dict[str, InstanceDescription] = Field(default_factory=dict)
+
+
 class Description(_Strict):
     """A whole testbed."""
 
     name: str = Field(default="demo", description="Name of the testbed; that of the profile when it is not given.")
     profile: str = Field(default="demo", description="What the description builds on.")
-    driver: Literal["podman", "hosts"] = Field(
-        default="podman", description="Where the machines come from: `podman` makes local ones, `hosts` takes yours."
+    driver: Literal["podman", "openstack", "hosts"] = Field(
+        default="podman",
+        description="Where machines come from: `podman` makes them here, `openstack` in a cloud, `hosts` takes yours.",
     )
     domain: str = Field(default="xdc.test", description="Domain of the nodes: a node is `<name>.<domain>`.")
     strategy: Literal["mitogen_linear", "linear"] = Field(
@@ -114,6 +164,7 @@ class Description(_Strict):
     )
     podman: ContainerOptions = ContainerOptions()
     hosts: HostsOptions = HostsOptions()
+    openstack: OpenStackOptions = OpenStackOptions()
     nodes: dict[str, NodeDescription] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(
         default_factory=dict,
@@ -279,6 +330,10 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         model = ContainerOptions
     elif location[:2] == ("hosts", "machines"):
         model = MachineDescription
+    elif location[:2] == ("openstack", "nodes"):
+        model = InstanceDescription
+    elif location[:1] == ("openstack",):
+        model = OpenStackOptions
     elif location[:1] == ("hosts",):
         model = HostsOptions
     elif location[:1] == ("nodes",):
