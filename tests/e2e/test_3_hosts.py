@@ -33,8 +33,9 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def machines(xdc: Xdc, testbed: Xdc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def machines(xdc: Xdc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Two nodes of the node image that nobody has configured."""
+    xdc("image", "build", timeout=1500)
     folder = tmp_path_factory.mktemp("machines")
     ensure_ssh_key(folder / "keys" / "id_ed25519", "e2e")
     for name in ROLES:
