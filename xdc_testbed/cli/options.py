@@ -22,7 +22,9 @@ Profile = Annotated[
     str | None,
     typer.Option("--profile", "-p", help="Profile that the description builds on: demo, minimal, xrootd, cloud."),
 ]
-Driver = Annotated[str | None, typer.Option("--driver", "-d", help="Where the machines come from: podman, hosts.")]
+Driver = Annotated[
+    str | None, typer.Option("--driver", "-d", help="Where machines come from: podman, openstack, hosts.")
+]
 Output = Annotated[str, typer.Option("--output", "-o", help="text, or json for programs.")]
 
 

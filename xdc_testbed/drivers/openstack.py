@@ -346,6 +346,8 @@ class OpenStack:
         if faults:
             message = f"{message}: {faults[0]}" if "ERROR" in message else f"{message}; a server failed: {faults[0]}"
         remedy = "when the cause is mended, run up again: it resumes; or xdc-testbed down"
+        if any(error.orphans or error.cancelled for error in failure.outcome.errors):
+            remedy = "run up again: it removes first what an interrupted run has left in the cloud; or xdc-testbed down"
         return TerraformFailed(message, failure.outcome, remedy=f"{remedy}. {failure.remedy}")
 
     def _fault(self, server: str) -> str | None:
