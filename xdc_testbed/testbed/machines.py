@@ -15,7 +15,8 @@ from xdc_testbed.drivers.hosts import Hosts, Machine
 from xdc_testbed.drivers.openstack import NodeOptions, OpenStack, Options
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.testbed import image
-from xdc_testbed.testbed.description import Description, HostsOptions, groups, service_variables
+from xdc_testbed.testbed.description import Description, HostsOptions, groups
+from xdc_testbed.testbed.variables import service_variables
 
 _PUBLISHED = {"kafka": (29092,)}
 """Ports of services that the controller's machine reaches on loopback, where nodes are local."""
