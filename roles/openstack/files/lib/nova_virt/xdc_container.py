@@ -46,7 +46,8 @@ class Containers(fake.FakeDriver):
         network_info = more.get("network_info") or []
         super().spawn(context, instance, image_meta, injected_files, admin_password, allocations, **more)
         drive = metadata.InstanceMetadata(instance, content=injected_files, network_info=network_info)
-        files = dict(drive.metadata_for_config_drive())
+        # The network is there already, and cloud-init takes no veth for the card that it looks for by its MAC.
+        files = {name: data for name, data in drive.metadata_for_config_drive() if "network_data" not in name}
         distro = instance.image_meta.properties.get("os_distro", "")
         xdc_instances.make(instance.uuid, distro, files, [_port(vif) for vif in network_info])
         xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
