@@ -12,7 +12,7 @@ mkdir -p usr/share/man/man1 usr/share/man/man5 usr/share/man/man7 usr/share/man/
 touch -d 2000-01-01 var/lib/apt/periodic/update-success-stamp
 printf 'APT::Install-Recommends "false";\nAcquire::Languages "none";\n' > etc/apt/apt.conf.d/90xdc-testbed
 # The network is there before the instance is; its data is where a configuration drive would be.
-printf 'datasource_list: [ConfigDrive, None]\nnetwork: {config: disabled}\nssh_genkeytypes: [ed25519]\n' > etc/cloud/cloud.cfg.d/90_xdc-testbed.cfg
+printf 'datasource_list: [ConfigDrive, None]\nnetwork: {config: disabled}\nssh_genkeytypes: [ed25519]\nlocale: false\n' > etc/cloud/cloud.cfg.d/90_xdc-testbed.cfg
 ln -sf /dev/null etc/systemd/system/systemd-networkd-wait-online.service
 ln -sf /dev/null etc/systemd/system/systemd-udevd.service
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
