@@ -39,6 +39,8 @@ KEPT = 64
 _MAGIC = b"XDCPLAN1"
 _PAGE = 4096
 _LINE = 64
+_POPULATED = 128 << 20
+"""Up to this size all pages are mapped at once: met one by one, they cost more than the correction of a short file."""
 
 
 class _Header(BaseModel):
@@ -152,7 +154,8 @@ def _mapped(path: Path) -> Compiled:
         start = -(-(16 + length) // _PAGE) * _PAGE
         if os.fstat(file.fileno()).st_size != start + header.size:
             raise ConstantsInvalid(f"{path.name} is not as long as it says")
-        mapping = mmap.mmap(file.fileno(), start + header.size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
+        flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if header.size <= _POPULATED else 0)
+        mapping = mmap.mmap(file.fileno(), start + header.size, prot=mmap.PROT_READ, flags=flags)
     os.utime(path)
     stride = header.planes * header.plane
 
