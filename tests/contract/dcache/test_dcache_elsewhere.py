@@ -94,7 +94,8 @@ def elsewhere(authority: Authority, issuer: TokenIssuer, broker: Broker) -> Iter
         "password_file": str(broker.password_file("admin")),
         "billing": {"enable": True, "topic": _TOPIC},
     }
-    for made in AdminClient(broker.connection("admin").settings()).create_topics([NewTopic(_TOPIC, 1, 1)]).values():
+    admin = AdminClient(broker.connection("admin").settings())  # gives up its requests when nobody holds it
+    for made in admin.create_topics([NewTopic(_TOPIC, 1, 1)]).values():
         made.result(30)
     with emulated(authority, issuer, tables={"kafka": kafka}) as dcache:
         yield Elsewhere(dcache, broker)
