@@ -176,9 +176,9 @@ def test_no_secret_and_no_token_is_in_a_journal_a_record_or_the_report(
     assert "routing by" in told["journal of desy-stream"]
     assert "/_/xdc/calibrate" in told["topics"]
     assert "xdc/calibrate" in told["activation records"]
-    found = [(where, secret) for where, text in told.items() for secret in secrets_of(testbed) if secret in text]
-    tokens = [(where, found[0][:40]) for where, text in told.items() if (found := TOKEN.search(text)) is not None]
-    assert (found, tokens) == ([], [])
+    secrets = [(where, secret) for where, text in told.items() for secret in secrets_of(testbed) if secret in text]
+    tokens = [(where, said[0][:40]) for where, text in told.items() if (said := TOKEN.search(text)) is not None]
+    assert (secrets, tokens) == ([], [])
 
 
 def test_interoperability_suite_has_no_bad_result(testbed: Xdc, tmp_path: Path) -> None:
