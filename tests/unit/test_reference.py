@@ -11,7 +11,7 @@ import pytest
 
 from xdc_testbed import content
 from xdc_testbed.testbed.description import groups
-from xdc_testbed.testbed.variables import role_variables
+from xdc_testbed.testbed.variables import options
 
 FOLDER = content.root() / "docs" / "reference"
 
@@ -37,7 +37,7 @@ def test_no_page_is_stale(reference: ModuleType) -> None:
 def test_every_service_and_every_variable_has_its_place(reference: ModuleType) -> None:
     page = reference.roles()
     assert re.findall(r"^## (\S+)$", page, re.MULTILINE) == list(groups())
-    assert [name for name in role_variables() if f"| `{name}` |" not in page] == []
+    assert [name for name in options() if f"| `{name}` |" not in page] == []
 
 
 def test_every_verb_has_its_place_with_its_options(reference: ModuleType) -> None:

@@ -112,7 +112,7 @@ def test_an_installed_kit_finds_its_content_inside_itself(installed: Path) -> No
 def test_an_installed_kit_reads_its_profiles_and_roles(installed: Path) -> None:
     code = "from xdc_testbed.testbed import description as d, variables as v; "
     code += "print(len(d.load(environ={}).description.nodes))"
-    assert python(installed, f"{code}; assert v.role_variables(); assert d.groups()").text == "6"
+    assert python(installed, f"{code}; assert v.options(); assert d.groups()").text == "6"
 
 
 def test_the_installed_command_runs(installed: Path) -> None:

@@ -9,7 +9,6 @@ A place is a node or a site. With two places a fault is between them; with one, 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from xdc_testbed.errors import WrongUsage, XdcError
+from xdc_testbed.errors import WrongUsage, XdcError, nearest
 from xdc_testbed.faults.model import ClockSkew, Delay, DiskFull, Fault, How, Kill, Order, Partition, Status, Stop
 
 AGENT = ("/opt/xdc-testbed/venv/bin/python", "-m", "xdc_testbed.faults")
@@ -145,9 +144,8 @@ def members(nodes: Sequence[AnyMachine], place: str) -> list[AnyMachine]:
     found = [node for node in nodes if place == node.name] or [node for node in nodes if place == node.site]
     if not found:
         known = sorted({node.name for node in nodes} | {node.site for node in nodes})
-        near = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
         raise WrongUsage(
-            f"no node or site '{place}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"no node or site '{place}'{nearest(place, known)}",
             remedy=f"nodes and sites: {', '.join(known)}",
         )
     return found

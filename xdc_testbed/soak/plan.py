@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from xdc_testbed import content
 from xdc_testbed.drivers.base import Node
-from xdc_testbed.errors import WrongUsage
+from xdc_testbed.errors import WrongUsage, nearest
 from xdc_testbed.faults import commands
 from xdc_testbed.faults.model import How, Order
 from xdc_testbed.testbed.description import Group, groups
@@ -156,9 +155,8 @@ def load(name_or_file: str = DEFAULT) -> Plan:
     if name_or_file in shipped():
         path = content.root() / "inventory" / "plans" / f"{name_or_file}.toml"
     elif not path.is_file():
-        near = difflib.get_close_matches(name_or_file, shipped(), n=1, cutoff=0.5)
         raise WrongUsage(
-            f"no plan and no file '{name_or_file}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"no plan and no file '{name_or_file}'{nearest(name_or_file, shipped())}",
             remedy=f"plans: {', '.join(shipped())}; or give a file",
         )
     try:
@@ -231,9 +229,8 @@ def _of_service(fault: Kill | Stop | DiskFull, place: str, nodes: Sequence[Node]
 def _nodes_of(service: str, node: str | None, nodes: Sequence[Node]) -> list[str]:
     known = services(nodes)
     if service not in known:
-        near = difflib.get_close_matches(service, list(known), n=1, cutoff=0.5)
         raise WrongUsage(
-            f"no node runs '{service}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            f"no node runs '{service}'{nearest(service, list(known))}",
             remedy=f"services of this testbed: {', '.join(sorted(known))}",
         )
     if node is None:
@@ -261,12 +258,12 @@ def _first(error: ValidationError) -> str:
     where = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
     match found["type"]:
         case "extra_forbidden":
-            return f"unknown key '{where}'{_nearest(str(found['loc'][-1]), _keys_at(found['loc'][:-1]))}"
+            return f"unknown key '{where}'{nearest(str(found['loc'][-1]), _keys_at(found['loc'][:-1]))}"
         case "missing":
             return f"missing key '{where}'"
         case "union_tag_invalid":
             given: Any = found.get("ctx", {}).get("tag", "")
-            return f"{where}: unknown fault '{given}'{_nearest(str(given), list(_FAULTS))}"
+            return f"{where}: unknown fault '{given}'{nearest(str(given), list(_FAULTS))}"
         case "union_tag_not_found":
             return f"missing key '{where}.kind'"
         case _:
@@ -277,8 +274,3 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     if not location:
         return list(Plan.model_fields)
     return list(_FAULTS[str(location[-1])].model_fields if location[-1] in _FAULTS else Step.model_fields)
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""

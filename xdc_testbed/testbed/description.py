@@ -17,9 +17,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from xdc_testbed import content
-from xdc_testbed.errors import WrongUsage
+from xdc_testbed.errors import WrongUsage, nearest
 from xdc_testbed.testbed import sources, variables
-from xdc_testbed.testbed.variables import nearest, printable, read_yaml
+from xdc_testbed.testbed.variables import printable, read_yaml
 
 DEFAULT_FILE = Path("testbed.toml")
 _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")

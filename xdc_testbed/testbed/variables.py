@@ -6,7 +6,6 @@ when the first nodes are up; here a wrong name or value is told before anything 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 from xdc_testbed import content
-from xdc_testbed.errors import WrongUsage
+from xdc_testbed.errors import WrongUsage, nearest
 
 _REMEDY = "see docs/reference/roles.md for every variable"
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -35,11 +34,6 @@ def options() -> dict[str, dict[str, Any]]:
         for spec in read_yaml(path).get("argument_specs", {}).values():
             found.update(spec.get("options", {}))
     return dict(sorted(found.items()))
-
-
-def role_variables() -> list[str]:
-    """Names of every public variable of every role."""
-    return list(options())
 
 
 def check(where: str, given: Mapping[str, Any]) -> None:
@@ -67,12 +61,6 @@ def service_variables() -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A file of the kit, by the parser in C where PyYAML has it: up and status read several, and want to be quick."""
     return dict(yaml.load(path.read_text(), Loader=_SAFE_LOADER) or {})  # noqa: S506 - both loaders are safe
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """The end of a message about an unknown word."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def printable(text: str) -> str:
