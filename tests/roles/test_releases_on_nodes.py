@@ -9,18 +9,16 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from playbook_bed import Bed
 
 from xdc_testbed.errors import XdcError
 from xdc_testbed.progress import silent
-from xdc_testbed.testbed import ansible, ssh
-from xdc_testbed.testbed.ansible import Outcome
 from xdc_testbed.testbed.description import Explained, load
 from xdc_testbed.testbed.lifecycle import Testbed
 
@@ -59,34 +57,11 @@ def release(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Bed:
-    """The testbed, and what was said when its dCache had a wrong checksum, and when nothing answered at its door."""
+class ReleaseBed(Bed):
+    """refused: what was said when dCache had a wrong checksum; silent_door: when nothing answered at its door."""
 
-    testbed: Testbed
     refused: str
     silent_door: str
-
-    def run(self, playbook: str, *, check: bool = False) -> Outcome:
-        """Run one playbook on all nodes."""
-        folder = self.testbed.folder
-        return ansible.run_playbook(
-            playbook,
-            inventory=Path(folder.inventory) / "hosts.json",
-            state_dir=folder.path,
-            log_dir=folder.run_dir("logs", f"{playbook}-{time.time():.0f}"),
-            extra_vars=[Path(folder.inventory) / "secrets.json"],
-            expected={},
-            report=silent,
-            phase=playbook,
-            strategy="mitogen_linear",
-            timeout=600,
-            check=check,
-        )
-
-    def on(self, node: str, script: str) -> str:
-        """What a script on a node says."""
-        words = ("sh", "-c", script)
-        return ssh.execute(self.testbed.node(node), self.testbed.known_hosts, *words, timeout=60, check=False).text
 
     @property
     def secrets(self) -> list[str]:
@@ -96,7 +71,7 @@ class Bed:
 
 
 @pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseBed]:
     folder = tmp_path_factory.mktemp("release")
     checksum = release(folder / "dcache-11.2.5.tar.gz")
 
@@ -129,35 +104,35 @@ groups = ["token_issuer", "kafka"]
 
     testbed = Testbed(tmp_path_factory.mktemp("state"), "releases")
     try:
-        yield Bed(testbed, attempt(f"sha256:{'0' * 64}"), attempt(checksum))
+        yield ReleaseBed(testbed, attempt(f"sha256:{'0' * 64}"), attempt(checksum))
     finally:
         testbed.down(silent)
 
 
-def test_a_wrong_checksum_is_one_line_with_both(bed: Bed) -> None:
+def test_a_wrong_checksum_is_one_line_with_both(bed: ReleaseBed) -> None:
     assert "\n" not in bed.refused
     assert "has checksum sha256:" in bed.refused
     assert f"dcache_archive_checksum says sha256:{'0' * 64}" in bed.refused
 
 
-def test_a_storage_that_does_not_answer_is_not_taken_for_one_that_does(bed: Bed) -> None:
+def test_a_storage_that_does_not_answer_is_not_taken_for_one_that_does(bed: ReleaseBed) -> None:
     assert "PUT over https with a token" in bed.silent_door
 
 
-def test_one_domain_runs_on_each_node_as_its_own_user(bed: Bed) -> None:
+def test_one_domain_runs_on_each_node_as_its_own_user(bed: ReleaseBed) -> None:
     for node, domain in (("desy-storage", "dCacheDomain"), ("desy-pool", "desy-poolDomain")):
         assert bed.on(node, "systemctl is-active xdc-dcache") == "active"
         assert bed.on(node, "systemctl show -P User xdc-dcache") == "dcache"
         assert bed.on(node, "cat /var/lib/dcache/started-with").endswith(f"org.dcache.boot.BootLoader start {domain}")
 
 
-def test_the_program_is_roots_and_what_it_writes_is_outside_of_it(bed: Bed) -> None:
+def test_the_program_is_roots_and_what_it_writes_is_outside_of_it(bed: ReleaseBed) -> None:
     assert bed.on("desy-storage", "stat -c %U /opt/dcache-11.2.5/bin/dcache") == "root"
     links = "readlink /opt/dcache-11.2.5/etc /opt/dcache-11.2.5/var /var/lib/dcache/log"
     assert bed.on("desy-storage", links).split() == ["/etc/dcache", "/var/lib/dcache", "/var/log/dcache"]
 
 
-def test_the_core_has_the_databases_and_the_directories(bed: Bed) -> None:
+def test_the_core_has_the_databases_and_the_directories(bed: ReleaseBed) -> None:
     listed = bed.on("desy-storage", "runuser -u postgres -- psql -At -c 'SELECT datname FROM pg_database'")
     assert {"chimera", "pinmanager", "qos", "bulk"} <= set(listed.split())
     question = "PGPASSFILE=/etc/dcache/pgpass psql -h 127.0.0.1 -U dcache -At -c 'SELECT 1' chimera"
@@ -166,13 +141,13 @@ def test_the_core_has_the_databases_and_the_directories(bed: Bed) -> None:
     assert bed.on("desy-pool", "command -v psql") == ""
 
 
-def test_its_topic_is_there_before_it_starts(bed: Bed) -> None:
+def test_its_topic_is_there_before_it_starts(bed: ReleaseBed) -> None:
     began = 'date -d "$(systemctl show -P ExecMainStartTimestamp xdc-dcache)" +%s'
     made = "stat -c %Y /var/lib/xdc-testbed/kafka-admin.json"
     assert int(bed.on("desy-stream", made)) <= int(bed.on("desy-storage", began))
 
 
-def test_passwords_are_in_files_of_dcache_alone_and_on_no_command_line(bed: Bed) -> None:
+def test_passwords_are_in_files_of_dcache_alone_and_on_no_command_line(bed: ReleaseBed) -> None:
     for secret in bed.secrets:
         holding = bed.on("desy-storage", f"grep -rlF -e '{secret}' /etc/dcache /etc/systemd /usr/local/sbin").split()
         assert holding
@@ -182,12 +157,12 @@ def test_passwords_are_in_files_of_dcache_alone_and_on_no_command_line(bed: Bed)
         assert secret not in bed.on("desy-storage", words)
 
 
-def test_a_second_run_changes_nothing_and_a_dry_run_says_so(bed: Bed) -> None:
+def test_a_second_run_changes_nothing_and_a_dry_run_says_so(bed: ReleaseBed) -> None:
     assert set(bed.run("site").changed.values()) == {0}
     assert bed.run("site", check=True).diffs == []
 
 
-def test_removal_takes_everything_away_and_may_be_repeated(bed: Bed) -> None:
+def test_removal_takes_everything_away_and_may_be_repeated(bed: ReleaseBed) -> None:
     bed.run("remove")
     for node in ("desy-storage", "desy-pool"):
         gone = "/opt/dcache-11.2.5 /etc/dcache /var/lib/dcache /var/log/dcache /srv/dcache /usr/local/bin/dcache"
