@@ -194,7 +194,10 @@ def used(playbook: str, stage: str) -> list[str]:
     for play in plays(playbook):
         for task in play["tasks"]:
             included = task.get("ansible.builtin.include_role") or task.get("ansible.builtin.import_role") or {}
-            if included.get("tasks_from") == stage:
+            if included.get("tasks_from") == stage and "loop" in task:
+                assert (included["name"], task["when"]) == ("{{ service }}", "service in group_names")
+                found += task["loop"]
+            elif included.get("tasks_from") == stage:
                 assert included["name"] == play["hosts"], f"play '{play['name']}' runs another group's role"
                 found.append(play["hosts"])
     return found

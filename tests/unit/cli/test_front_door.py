@@ -126,6 +126,15 @@ def test_every_verb_that_needs_a_testbed_says_so(call: Any, words: tuple[str, ..
     assert (code, err.splitlines()[0]) == (2, "error: there is no testbed 'demo'")
 
 
+def test_options_of_ssh_may_stand_before_and_after_the_node(call: Any) -> None:
+    before, after = (
+        call("ssh", "--name", "x", "node", "--", "ls", "-l"),
+        call("ssh", "node", "--name", "x", "--", "ls", "-l"),
+    )
+    assert before == after
+    assert after[2].startswith("error: there is no testbed 'x'")
+
+
 def test_an_unknown_suite_is_told_with_those_there_are(call: Any) -> None:
     code, _, err = call("test", "everything")
     assert code == 2
