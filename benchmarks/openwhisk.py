@@ -23,7 +23,7 @@ from pathlib import Path
 from shared.figures import show
 from shared.openwhisk_service import AUTH, openwhisk
 
-from xdc_testbed.clients.openwhisk import AsyncOpenWhisk
+from xdc_testbed.clients.openwhisk_async import AsyncOpenWhisk
 
 _EMPTY = "def main(args):\n    return {}\n"
 _SEQUENTIAL = 400

@@ -8,8 +8,6 @@ Conflict, Denied, Unavailable.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +16,13 @@ from typing import Any, Literal, TypeAlias
 import httpx2
 
 from xdc_testbed.clients.openwhisk_answers import (
+    CONNECT_SECONDS,
+    DEFAULT_WAIT,
+    KEEPALIVE_SECONDS,
+    LATE_SECONDS,
     ActivationRecord,
+    Address,
+    Answer,
     Call,
     Conflict,
     Denied,
@@ -37,12 +41,10 @@ from xdc_testbed.clients.openwhisk_answers import (
     read,
     unavailable,
 )
-from xdc_testbed.clients.tls import tls_context
 
 __all__ = [
     "LATE_SECONDS",
     "ActivationRecord",
-    "AsyncOpenWhisk",
     "Conflict",
     "Denied",
     "NotFound",
@@ -56,25 +58,10 @@ __all__ = [
 Json: TypeAlias = dict[str, Any]
 Collection: TypeAlias = Literal["actions", "packages", "triggers", "rules"]
 
-LATE_SECONDS = 15.0
-"""How much later than the action's limit an answer may come."""
-_DEFAULT_WAIT = 60.0 + LATE_SECONDS
-_KEEPALIVE_SECONDS = 30.0
-_CONNECT_SECONDS = 10.0
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
-class _Session:
-    """What both clients have in common: address and credentials."""
-
-    def __init__(self, api_host: str, auth: str, ca_file: str | Path | None) -> None:
-        self.api_host = api_host.rstrip("/").removesuffix("/api/v1")
-        self._base = f"{self.api_host}/api/v1/namespaces/"
-        self._authorization = f"Basic {base64.b64encode(auth.strip().encode()).decode()}"
-        self._verify = tls_context(ca_file) if self.api_host.startswith("https:") else True
-        self._limits = httpx2.Limits(max_connections=None, keepalive_expiry=_KEEPALIVE_SECONDS)
-
-
-class OpenWhisk(_Session):
+class OpenWhisk:
     """The synchronous client. auth: `<uuid>:<key>`; ca_file: PEM, None for the system's; timeout: seconds of
     a request."""
 
@@ -87,13 +74,13 @@ class OpenWhisk(_Session):
         timeout: float = 30.0,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        super().__init__(api_host, auth, ca_file)
+        self._address = Address.of(api_host, auth, ca_file)
         self._client = httpx2.Client(
-            base_url=self._base,
-            headers={"Authorization": self._authorization},
-            verify=self._verify,
+            base_url=self._address.namespaces,
+            headers={"Authorization": self._address.authorization},
+            verify=self._address.verify,
             timeout=timeout,
-            limits=self._limits,
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS),
             trust_env=False,
             transport=transport,
         )
@@ -110,7 +97,7 @@ class OpenWhisk(_Session):
 
     def build(self) -> dict[str, Any]:
         """`GET /api/v1`: what answers here; `buildno` is `emulator` for the kit's emulator."""
-        return read(Call("GET", "/api/v1", {}), self._send(Call("GET", f"{self.api_host}/api/v1", {})))  # type: ignore[no-any-return]
+        return read(Call("GET", "/api/v1", {}), self._send(Call("GET", f"{self._address.host}/api/v1", {})))  # type: ignore[no-any-return]
 
     def namespaces(self) -> list[str]:
         """The caller's namespaces."""
@@ -213,7 +200,7 @@ class OpenWhisk(_Session):
         action: str,
         params: Mapping[str, Any] | None = None,
         *,
-        timeout: float = _DEFAULT_WAIT,
+        timeout: float = DEFAULT_WAIT,
         request_id: str | None = None,
     ) -> ActivationRecord:
         """Run an action to its end, whatever that is; timeout: seconds, its limit and LATE_SECONDS at least.
@@ -226,7 +213,7 @@ class OpenWhisk(_Session):
         found = invoked(call, self._send(call, timeout))
         return found if isinstance(found, ActivationRecord) else self.wait(found, deadline - time.monotonic())
 
-    def wait(self, activation: str, timeout: float = _DEFAULT_WAIT) -> ActivationRecord:
+    def wait(self, activation: str, timeout: float = DEFAULT_WAIT) -> ActivationRecord:
         """The record of an activation as soon as it is there. Raises Unavailable (unknown) after `timeout`
         seconds."""
         for pause in pauses(activation, timeout):
@@ -255,116 +242,12 @@ class OpenWhisk(_Session):
     def _do(self, call: Call) -> Any:
         return read(call, self._send(call))
 
-    def _send(self, call: Call, timeout: float | None = None) -> httpx2.Response:
-        extra: dict[str, Any] = (
-            {} if timeout is None else {"timeout": httpx2.Timeout(timeout, connect=_CONNECT_SECONDS)}
-        )
+    def _send(self, call: Call, timeout: float | None = None) -> Answer:
+        extra: dict[str, Any] = {} if timeout is None else {"timeout": httpx2.Timeout(timeout, connect=CONNECT_SECONDS)}
         try:
-            return self._client.request(
+            response = self._client.request(
                 call.method, call.path, params=call.params, json=call.body, headers=call.headers, **extra
             )
         except httpx2.TransportError as error:
-            raise unavailable(call, error) from error
-
-
-class AsyncOpenWhisk(_Session):
-    """The asynchronous client, of what an event pipeline needs. Use it in one event loop.
-
-    It speaks to httpx2's transport itself: redirects, cookies and URL arithmetic of httpx2's client would
-    cost more than an empty action takes (0.6 of 1.8 ms a call).
-    """
-
-    def __init__(
-        self,
-        api_host: str,
-        auth: str,
-        ca_file: str | Path | None = None,
-        *,
-        timeout: float = 30.0,
-        transport: httpx2.AsyncBaseTransport | None = None,
-    ) -> None:
-        super().__init__(api_host, auth, ca_file)
-        self._timeout = timeout
-        self._transport = transport or httpx2.AsyncHTTPTransport(
-            verify=self._verify, limits=self._limits, trust_env=False
-        )
-        self._urls: dict[tuple[str, str], httpx2.URL] = {}
-
-    async def __aenter__(self) -> AsyncOpenWhisk:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        await self._transport.aclose()
-
-    async def limits(self) -> dict[str, Any]:
-        """As OpenWhisk.limits."""
-        call = Call("GET", "_/limits", {})
-        return read(call, await self._send(call))  # type: ignore[no-any-return]
-
-    async def start(
-        self, action: str, params: Mapping[str, Any] | None = None, *, request_id: str | None = None
-    ) -> str:
-        """As OpenWhisk.start."""
-        call = invocation(action, params, request_id, blocking=False)
-        return read(call, await self._send(call))["activationId"]  # type: ignore[no-any-return]
-
-    async def invoke(
-        self,
-        action: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        timeout: float = _DEFAULT_WAIT,
-        request_id: str | None = None,
-    ) -> ActivationRecord:
-        """As OpenWhisk.invoke."""
-        deadline = time.monotonic() + timeout
-        call = invocation(action, params, request_id, blocking=True)
-        found = invoked(call, await self._send(call, timeout))
-        if isinstance(found, ActivationRecord):
-            return found
-        return await self.wait(found, deadline - time.monotonic())
-
-    async def wait(self, activation: str, timeout: float = _DEFAULT_WAIT) -> ActivationRecord:
-        """As OpenWhisk.wait."""
-        for pause in pauses(activation, timeout):
-            try:
-                return await self.activation(activation)
-            except NotFound:
-                await asyncio.sleep(pause)
-        raise AssertionError
-
-    async def activation(self, activation: str) -> ActivationRecord:
-        """As OpenWhisk.activation."""
-        call = Call("GET", f"_/activations/{activation}", {})
-        return ActivationRecord.of(read(call, await self._send(call)))
-
-    async def _send(self, call: Call, timeout: float | None = None) -> httpx2.Response:
-        wait = httpx2.Timeout(timeout or self._timeout, connect=_CONNECT_SECONDS)
-        request = httpx2.Request(
-            call.method,
-            self._url(call),
-            headers={"Authorization": self._authorization, "Accept": "application/json", **(call.headers or {})},
-            json=call.body,
-            extensions={"timeout": wait.as_dict()},
-        )
-        try:
-            response = await self._transport.handle_async_request(request)
-            await response.aread()
-        except httpx2.TransportError as error:
-            raise unavailable(call, error) from error
-        return response
-
-    def _url(self, call: Call) -> httpx2.URL:
-        """The URL of a call; those of invocations are kept, as they are few."""
-        query = "&".join(f"{name}={value}" for name, value in call.params.items())
-        key = call.path, query
-        url = self._urls.get(key)
-        if url is None:
-            url = httpx2.URL(f"{self._base}{call.path}" + (f"?{query}" if query else ""))
-            if call.method == "POST":
-                self._urls[key] = url
-        return url
+            raise unavailable(call, error, sent=not isinstance(error, _NOT_SENT)) from error
+        return Answer(response.status_code, response.headers, response.content)

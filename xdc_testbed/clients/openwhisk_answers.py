@@ -1,15 +1,19 @@
-"""What OpenWhisk answers, and what it means: errors and activation records. Shared by both clients; does no
-I/O.
+"""What OpenWhisk answers, and what it means: errors and activation records. Shared by both clients.
 
-OpenWhiskError             an answer that is not what was asked for (status, text) ├── Throttled
-429: too many requests this minute, or activations at once; nothing was started ├── PayloadTooLarge
-413 ├── NotFound               404 ├── Conflict               409 ├── Denied                 401 and 403
+OpenWhiskError             an answer that is not what was asked for (status, text)
+├── Throttled              429: too many requests this minute, or activations at once; nothing was started
+├── PayloadTooLarge        413
+├── NotFound               404
+├── Conflict               409
+├── Denied                 401 and 403
 └── Unavailable            refused connection, 503, or no answer; `unknown`: the work may have been done
 """
 
 from __future__ import annotations
 
 import base64
+import json
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import httpx2
-
+from xdc_testbed.clients.tls import tls_context
 from xdc_testbed.errors import XdcError
+
+LATE_SECONDS = 15.0
+"""How much later than the action's limit an answer may come."""
+DEFAULT_WAIT = 60.0 + LATE_SECONDS
+KEEPALIVE_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
 
 _OK, _ACCEPTED, _NO_CONTENT, _FAILED = 200, 202, 204, 502
 _INTERNAL, _UNAVAILABLE = 500, 503
@@ -143,35 +152,79 @@ class Call(NamedTuple):
         return f"{self.method} {self.path}"
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where an OpenWhisk is, and how its answers are believed and asked for.
+
+    namespaces: URL of all namespaces; authorization: value of the header; verify: TLS, True without it.
+    """
+
+    host: str
+    namespaces: str
+    authorization: str
+    verify: ssl.SSLContext | bool
+
+    @classmethod
+    def of(cls, api_host: str, auth: str, ca_file: str | Path | None) -> Address:
+        """auth: `<uuid>:<key>`; ca_file: PEM, None for the system's."""
+        host = api_host.rstrip("/").removesuffix("/api/v1")
+        return cls(
+            host=host,
+            namespaces=f"{host}/api/v1/namespaces/",
+            authorization=f"Basic {base64.b64encode(auth.strip().encode()).decode()}",
+            verify=tls_context(ca_file) if host.startswith("https:") else True,
+        )
+
+
+class Answer(NamedTuple):
+    """What came back over HTTP, from either client."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body, with marks for what is not UTF-8."""
+        return self.body.decode(errors="replace")
+
+    def json(self) -> Any:
+        """The body's value; its text where it is no JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return self.text
+
+
 def invocation(action: str, params: Mapping[str, Any] | None, request_id: str | None, *, blocking: bool) -> Call:
     headers = {"X-Request-ID": request_id} if request_id else None
     query: dict[str, str | int] = {"blocking": "true"} if blocking else {}
     return Call("POST", path_of("actions", action), query, dict(params or {}), headers)
 
 
-def invoked(call: Call, response: httpx2.Response) -> ActivationRecord | str:
+def invoked(call: Call, answer: Answer) -> ActivationRecord | str:
     """The record in a blocking answer; or the id to ask for, when the answer came early or is a bare
     array."""
-    if response.status_code in {_OK, _ACCEPTED, _FAILED, _INTERNAL}:
-        body = _json(response)
+    if answer.status in {_OK, _ACCEPTED, _FAILED, _INTERNAL}:
+        body = answer.json()
         if isinstance(body, dict) and "response" in body:
             return ActivationRecord.of(body)
-        if activation := response.headers.get("x-openwhisk-activation-id"):
+        if activation := answer.headers.get("x-openwhisk-activation-id"):
             return str(activation)
-    read(call, response)
-    raise OpenWhiskError(f"{call}: the answer is no activation record", status=response.status_code)
+    read(call, answer)
+    raise OpenWhiskError(f"{call}: the answer is no activation record", status=answer.status)
 
 
-def read(call: Call, response: httpx2.Response) -> Any:
+def read(call: Call, answer: Answer) -> Any:
     """The JSON of an answer, None of an empty one, its text otherwise. Raises the error that its status
     stands for."""
-    status = response.status_code
+    status = answer.status
     if status == _NO_CONTENT:
         return None
-    body = _json(response)
-    if response.is_success:
+    body = answer.json()
+    if 200 <= status < 300:
         return body
-    text = str(body.get("error", "")) if isinstance(body, dict) else response.text
+    text = str(body.get("error", "")) if isinstance(body, dict) else answer.text
     message = f"OpenWhisk, {call}: HTTP {status}" + (f": {text}" if text else "")
     if status == _UNAVAILABLE:
         return _raise(Unavailable(message, unknown=False, status=status, text=text))
@@ -184,17 +237,9 @@ def _raise(error: OpenWhiskError) -> None:
     raise error
 
 
-def _json(response: httpx2.Response) -> Any:
-    try:
-        return response.json()
-    except (ValueError, RecursionError):
-        return response.text
-
-
-def unavailable(call: Call, error: httpx2.TransportError) -> Unavailable:
-    not_sent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-    reason = str(error) or type(error).__name__
-    return Unavailable(f"OpenWhisk, {call}: {reason}", unknown=not isinstance(error, not_sent))
+def unavailable(call: Call, error: Exception, *, sent: bool) -> Unavailable:
+    """What no answer means. sent: whether the request may have reached OpenWhisk."""
+    return Unavailable(f"OpenWhisk, {call}: {str(error) or type(error).__name__}", unknown=sent)
 
 
 def pauses(activation: str, timeout: float) -> Iterator[float]:

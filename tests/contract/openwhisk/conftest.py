@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from openwhisk_emulator import GUEST, Emulator, running
 
-from xdc_testbed.clients.openwhisk import AsyncOpenWhisk, OpenWhisk
+from xdc_testbed.clients.openwhisk import OpenWhisk
+from xdc_testbed.clients.openwhisk_async import AsyncOpenWhisk
 
 
 class Platform(NamedTuple):

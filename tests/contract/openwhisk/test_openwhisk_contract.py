@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from xdc_testbed.clients.openwhisk import (
-    AsyncOpenWhisk,
     Conflict,
     Denied,
     NotFound,
     OpenWhisk,
     PayloadTooLarge,
 )
+from xdc_testbed.clients.openwhisk_async import AsyncOpenWhisk
 
 _ECHO = "def main(args):\n    print('seen')\n    return {'args': args}\n"
 _FAILING = "def main(args):\n    return {'error': {'reason': 'input ends in train 128', 'retry': False}}\n"

@@ -16,7 +16,8 @@ import pytest
 from openwhisk_emulator import GUEST, Emulator, alive, running, until
 from openwhisk_requests import put
 
-from xdc_testbed.clients.openwhisk import AsyncOpenWhisk, OpenWhisk, Throttled, Unavailable
+from xdc_testbed.clients.openwhisk import OpenWhisk, Throttled, Unavailable
+from xdc_testbed.clients.openwhisk_async import AsyncOpenWhisk
 
 _ECHO = "def main(args): return {'args': args}\n"
 _SLEEP = "import time\ndef main(args):\n    open(args['file'], 'w').close()\n    time.sleep(args['s'])\n    return {}\n"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from served import served
 
 from xdc_testbed.clients.openwhisk import (
     ActivationRecord,
-    AsyncOpenWhisk,
     Conflict,
     Denied,
     NotFound,
@@ -23,6 +24,7 @@ from xdc_testbed.clients.openwhisk import (
     Throttled,
     Unavailable,
 )
+from xdc_testbed.clients.openwhisk_async import AsyncOpenWhisk
 
 _ID = "9fe39d9e8cf249aca39d9e8cf239acbc"
 _RECORD = {
@@ -52,8 +54,7 @@ def invoked(answer: Answer, **more: Any) -> ActivationRecord:
     """The same by both clients."""
 
     async def inside() -> ActivationRecord:
-        transport = httpx2.MockTransport(answer)
-        async with AsyncOpenWhisk("http://whisk:3233", "uuid:key", transport=transport) as asynchronous:
+        async with served(answer) as url, AsyncOpenWhisk(url, "uuid:key") as asynchronous:
             return await asynchronous.invoke("/_/xdc/calibrate", {"a": 1}, **more)
 
     found = asyncio.run(inside())
@@ -70,7 +71,7 @@ def test_invocation_is_sent_as_openwhisk_wants_it() -> None:
 
     invoked(answer, request_id="work-1")
     for request in seen:
-        assert str(request.url) == "http://whisk:3233/api/v1/namespaces/_/actions/xdc/calibrate?blocking=true"
+        assert request.url.raw_path == b"/api/v1/namespaces/_/actions/xdc/calibrate?blocking=true"
         assert request.headers["authorization"] == "Basic dXVpZDprZXk="
         assert request.headers["content-type"] == "application/json"
         assert request.headers["x-request-id"] == "work-1"
@@ -160,8 +161,43 @@ def test_no_answer_says_whether_the_work_may_have_been_done(error: Exception, un
         raise error
 
     with pytest.raises(Unavailable) as caught:
-        invoked(answer)
+        client(answer).invoke("a")
     assert caught.value.unknown is unknown
+
+
+def asked(url: str, **more: Any) -> None:
+    async def inside() -> None:
+        async with AsyncOpenWhisk(url, "uuid:key") as asynchronous:
+            await asynchronous.invoke("a", **more)
+
+    asyncio.run(inside())
+
+
+def test_a_refused_connection_means_that_nothing_was_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(Unavailable) as caught:
+        asked(f"http://127.0.0.1:{port}")
+    assert not caught.value.unknown
+
+
+def test_a_server_that_hangs_up_may_have_done_the_work() -> None:
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        raise ConnectionResetError
+
+    async def inside() -> None:
+        async with served(answer) as url, AsyncOpenWhisk(url, "uuid:key") as asynchronous:
+            await asynchronous.invoke("a")
+
+    with pytest.raises(Unavailable) as caught:
+        asyncio.run(inside())
+    assert caught.value.unknown
+
+
+def test_a_server_that_says_nothing_may_have_done_the_work() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable) as caught:
+        asked(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1)
+    assert caught.value.unknown
 
 
 def test_credentials_are_in_no_message() -> None:

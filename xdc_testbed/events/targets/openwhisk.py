@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xdc_testbed.clients.openwhisk import (
     ActivationRecord,
-    AsyncOpenWhisk,
     Denied,
     OpenWhiskError,
     PayloadTooLarge,
     Throttled,
     Unavailable,
 )
+from xdc_testbed.clients.openwhisk_async import AsyncOpenWhisk
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.events import targets
 from xdc_testbed.events.model import short_reason

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+import socket
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from served import served
 
-from xdc_testbed.clients.openwhisk import ActivationRecord, AsyncOpenWhisk
+from xdc_testbed.clients.openwhisk import ActivationRecord
 from xdc_testbed.events.model import LONGEST_REASON
 from xdc_testbed.events.targets import Failed, Outcome, Succeeded, Throttled, Unavailable
-from xdc_testbed.events.targets import openwhisk as target
 from xdc_testbed.events.targets.openwhisk import OpenWhiskSection, OpenWhiskTarget, outcome
 
 TOO_LARGE = "The action produced a response that exceeded the allowed length"
@@ -86,22 +86,28 @@ def test_an_answer_that_is_no_object_is_kept() -> None:
     assert outcome(record("success", [1, 2])) == Succeeded({"value": [1, 2]}, "0" * 32, 1.5)
 
 
-def answered(answer: httpx2.Response | Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
-    """What the dispatcher is told when OpenWhisk answers so."""
+def answered(answer: httpx2.Response | None, tmp_path: Path) -> Outcome:
+    """What the dispatcher is told when OpenWhisk answers so, or hangs up."""
 
     def respond(_: httpx2.Request) -> httpx2.Response:
-        if isinstance(answer, Exception):
-            raise answer
+        if answer is None:
+            raise ConnectionResetError
         return answer
 
-    monkeypatch.setattr(target, "AsyncOpenWhisk", partial(AsyncOpenWhisk, transport=httpx2.MockTransport(respond)))
-    (tmp_path / "auth").write_text("uuid:key")
+    async def ask() -> Outcome:
+        async with served(respond) as url:
+            return await invoked(url, tmp_path)
 
-    async def invoke() -> Outcome:
-        one = OpenWhiskTarget(OpenWhiskSection(api_host="http://whisk", auth_file=tmp_path / "auth"))
+    return asyncio.run(ask())
+
+
+async def invoked(url: str, folder: Path) -> Outcome:
+    (folder / "auth").write_text("uuid:key")
+    one = OpenWhiskTarget(OpenWhiskSection(api_host=url, auth_file=folder / "auth"))
+    try:
         return await one.invoke("/_/xdc/noop", {"work_id": "w"})
-
-    return asyncio.run(invoke())
+    finally:
+        await one.close()
 
 
 @pytest.mark.parametrize(
@@ -118,9 +124,9 @@ def answered(answer: httpx2.Response | Exception, tmp_path: Path, monkeypatch: p
     ],
 )
 def test_a_refusal_is_waited_out_tried_again_or_final(
-    status: int, kind: type[Outcome], retry: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    status: int, kind: type[Outcome], retry: bool | None, tmp_path: Path
 ) -> None:
-    found = answered(httpx2.Response(status, json={"error": "no", "code": "x"}), tmp_path, monkeypatch)
+    found = answered(httpx2.Response(status, json={"error": "no", "code": "x"}), tmp_path)
     assert isinstance(found, kind)
     assert getattr(found, "retry", None) is retry
     assert f"HTTP {status}: no" in found.reason
@@ -137,16 +143,19 @@ def test_a_refusal_is_waited_out_tried_again_or_final(
     ],
 )
 def test_an_answer_that_openwhisk_would_not_give_is_a_failure_that_may_pass(
-    answer: httpx2.Response, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: httpx2.Response, tmp_path: Path
 ) -> None:
-    found = answered(answer, tmp_path, monkeypatch)
+    found = answered(answer, tmp_path)
     assert isinstance(found, Failed)
     assert found.retry
     assert "record" in found.reason
 
 
-@pytest.mark.parametrize("error", [httpx2.ConnectError("refused"), httpx2.ReadError("reset")])
-def test_an_openwhisk_that_is_away_is_waited_for(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert isinstance(answered(error, tmp_path, monkeypatch), Unavailable)
+def test_an_openwhisk_that_hangs_up_is_waited_for(tmp_path: Path) -> None:
+    assert isinstance(answered(None, tmp_path), Unavailable)
+
+
+def test_an_openwhisk_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert isinstance(asyncio.run(invoked(f"http://127.0.0.1:{port}", tmp_path)), Unavailable)
