@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU, Module
+from xdc_testbed.demo.detector_data import CONSTANTS_FILE
 from xdc_testbed.demo.raw_files import RawSpan, create_raw
 
 JF = JUNGFRAU.module("SPB_IRDA_JF4M/DET/JNGFR01:daqOutput")
@@ -17,10 +18,10 @@ JF = JUNGFRAU.module("SPB_IRDA_JF4M/DET/JNGFR01:daqOutput")
 def write_jungfrau(folder: Path, frames: int, *, chunked: bool) -> tuple[Path, Path]:
     """A raw file, one frame per train, 1 % switched pixels, and its constants. Returns file and folder of constants."""
     cal = folder / "cal"
-    (cal / JF.detector_id).mkdir(parents=True)
+    (cal / JF.constants_folder).mkdir(parents=True)
     rng = np.random.default_rng(11)
     slow, fast = JUNGFRAU.frame
-    with h5py.File(cal / JF.constants_file, "w") as file:
+    with h5py.File(cal / JF.constants_folder / CONSTANTS_FILE, "w") as file:
         shape = (fast, slow, 1, 3)
         dark = np.where(rng.random(shape) < 0.005, 1, 0).astype(np.uint32)
         offset = rng.normal((4000, 14000, 14500), 30, shape).astype(np.float32)
@@ -52,12 +53,12 @@ def write_jungfrau(folder: Path, frames: int, *, chunked: bool) -> tuple[Path, P
 def write_agipd_constants(folder: Path, cells: int) -> Module:
     """Constants of one AGIPD module as the facility keeps them: offsets and thresholds in float64, not compressed."""
     module = AGIPD.module("SPB_DET_AGIPD1M-1/DET/0CH0:xtdf")
-    (folder / module.detector_id).mkdir(parents=True)
+    (folder / module.constants_folder).mkdir(parents=True)
     slow, fast = AGIPD.frame
     rng = np.random.default_rng(13)
     noise = rng.normal(0, 20, (fast, slow, 1, 3))
     by_cell = rng.normal(0, 5, (1, 1, cells, 1))
-    with h5py.File(folder / module.constants_file, "w") as file:
+    with h5py.File(folder / module.constants_folder / CONSTANTS_FILE, "w") as file:
         pdu = "Agipd_M100"
         _constant(file, pdu, "Offset", np.array([4000.0, 3900, 4000]) + noise + by_cell)
         _constant(file, pdu, "ThresholdsDark", np.array([5200.0, 7200, 0]) + noise * 0 + by_cell)

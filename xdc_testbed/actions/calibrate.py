@@ -2,8 +2,9 @@
 
 `/data/raw/r0001/RAW-R0001-JNGFR01-S00000.h5` becomes `/data/proc/r0001/CORR-R0001-JNGFR01-S00000.h5` and,
 when that is there, `CORR-R0001-JNGFR01-S00000.h5.manifest.json`. A manifest of the same input, constants,
-parameters and code says that the work is done. Rule parameters, all optional: raw, proc, cal (folders on the
-storage), correction (see `calibration.Parameters`), cache (local folder for constants).
+parameters and code says that the work is done; newer constants that came after it do not start it again. Rule
+parameters, all optional: raw, proc, cal (folders on the storage), correction (see `calibration.Parameters`), cache
+(local folder for constants).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,6 +26,7 @@ from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_f
 from xdc_testbed.calibration.manifest import FileRecord, code_version
 from xdc_testbed.calibration.pipeline import corrected_name
 from xdc_testbed.calibration.raw_file import read_module
+from xdc_testbed.calibration.versions import begin_of
 from xdc_testbed.clients.digests import Content
 from xdc_testbed.clients.errors import NotFound
 
@@ -64,7 +67,7 @@ def _calibrate(arguments: Arguments) -> Result:
         raw = Path(folder) / PurePosixPath(job.source).name
         job.storage.fetch(job.source, raw, job.content)
         cache = ConstantsCache.at(job.work.arguments.get("cache"))
-        constants = _constants(job, raw, cache)
+        constants = _constants(job, raw, cache, Path(folder) / "constants")
         times["downloaded"] = time.time()
         corrected = Path(folder) / PurePosixPath(job.target).name
         manifest = calibrate_file(raw, corrected, constants, parameters=job.parameters, packed=cache.packed)
@@ -116,7 +119,7 @@ def _already_done(job: _Job) -> CalibrationManifest | None:
         manifest.code_version == code_version()
         and manifest.parameters == job.parameters
         and _is(outcome.input, job.content)
-        and _is(outcome.constants.file, job.storage.stat(str(job.cal / outcome.constants.file.name)))
+        and all(_is(file, job.storage.stat(str(job.cal / file.name))) for file in outcome.constants.files)
         and _is(outcome.output, job.storage.stat(job.target))
     )
     return manifest if same else None
@@ -127,14 +130,21 @@ def _is(record: FileRecord, content: Content | None) -> bool:
     return content is not None and (record.size, record.adler32) == (content.size, content.adler32)
 
 
-def _constants(job: _Job, raw: Path, cache: ConstantsCache) -> Path:
-    """A local folder with the constants of the module in this file."""
-    name = read_module(raw).constants_file
-    path = str(job.cal / name)
-    content = job.storage.stat(path)
-    if content is None:
-        raise ActionFailed(f"constants are missing: {path}", retry=False)
-    return cache.folder(name, content, lambda file: job.storage.fetch(path, file, content))
+def _constants(job: _Job, raw: Path, cache: ConstantsCache, folder: Path) -> Path:
+    """Put every version of the constants of the module in this file below `folder`; each is downloaded once."""
+    below = read_module(raw).constants_folder
+    place = job.cal / below
+    (folder / below).mkdir(parents=True)
+    for name in job.storage.names(str(place)):
+        path = str(place / name)
+        content = job.storage.stat(path) if begin_of(name) else None
+        if content is None:
+            continue  # something else, or gone since it was listed
+        kept = cache.file(f"{below}/{name}", content, partial(job.storage.fetch, path, expected=content))
+        (folder / below / name).symlink_to(kept)
+    if not any((folder / below).iterdir()):
+        raise ActionFailed(f"constants are missing: {place}/cal.<begin of validity>.h5", retry=False)
+    return folder
 
 
 def _upload(job: _Job, path: str, data: bytes | Path) -> None:

@@ -40,8 +40,8 @@ class ConstantsCache:
         """Where constants are kept as the kernels read them; it looks after its own size."""
         return self.root / ".packed"
 
-    def folder(self, name: str, content: Content, fetch: Callable[[Path], object]) -> Path:
-        """A folder that holds the file `name` with this content; `fetch` writes it when it is not there yet.
+    def file(self, name: str, content: Content, fetch: Callable[[Path], object]) -> Path:
+        """The file `name` with this content; `fetch` writes it when it is not there yet.
 
         The file appears by a rename, so that several functions at once do no harm.
         """
@@ -49,7 +49,7 @@ class ConstantsCache:
         file = folder / name
         if content.adler32 and file.is_file() and file.stat().st_size == content.size:
             os.utime(folder)
-            return folder
+            return file
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=file.parent)
         os.close(handle)
@@ -59,7 +59,7 @@ class ConstantsCache:
         finally:
             Path(part).unlink(missing_ok=True)
         self._shrink()
-        return folder
+        return file
 
     def _shrink(self) -> None:
         kept = [folder for folder in self.root.iterdir() if folder != self.packed]

@@ -1,8 +1,8 @@
 """Build the archive of the actions: one zip with `__main__.py` and those modules of the kit that it leads to.
 
 The same sources give the same bytes: entries are sorted, dated 1980 and stored uncompressed. The native
-calibration kernels go along where they are built. The archive needs an interpreter with numpy, h5py, isal, httpx2
-and pydantic; the kit itself need not be installed there.
+calibration kernels go along where they are built. The archive needs an interpreter with numpy, h5py, isal, xxhash,
+httpx2 and pydantic; the kit itself need not be installed there.
 """
 
 from __future__ import annotations

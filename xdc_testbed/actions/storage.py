@@ -58,6 +58,13 @@ class Storage:
             return None
         return Content(found.size, found.checksums.get("adler32", ""))
 
+    def names(self, path: str) -> list[str]:
+        """Names of the files in a folder, sorted; none when it is not there."""
+        try:
+            return sorted(entry.name for entry in self.dav.list(path) if not entry.is_directory)
+        except NotFound:
+            return []
+
     def fetch(self, path: str, file: Path, expected: Content) -> Content:
         """Download and compare with what the storage said. Raises ActionFailed when they differ."""
         content = self.dav.receive(path, file)

@@ -13,7 +13,9 @@ from __future__ import annotations
 from xdc_testbed.calibration.failures import (
     CalibrationError,
     ConstantsInvalid,
+    ConstantsMismatch,
     ConstantsMissing,
+    ConstantsOutdated,
     InputInvalid,
     InputTruncated,
 )
@@ -24,7 +26,9 @@ __all__ = [
     "CalibrationError",
     "CalibrationManifest",
     "ConstantsInvalid",
+    "ConstantsMismatch",
     "ConstantsMissing",
+    "ConstantsOutdated",
     "InputInvalid",
     "InputTruncated",
     "Parameters",

@@ -1,7 +1,8 @@
 """Constants of one detector module: read from the facility's HDF5 layout, checked, put in the kernels' order.
 
-A file holds one physical module: `/{PDU}/{Name}/0/data` with axes (fast_scan, slow_scan, cell, gain),
-attribute `dims`. The kernels want float32 or uint32 planes [cell, gain, slow, fast], contiguous.
+Which files there are, and which of them is taken, is the matter of `versions`. `/{PDU}/{Name}/0/data` has axes
+(fast_scan, slow_scan, cell, gain), attribute `dims`. The kernels want float32 or uint32 planes
+[cell, gain, slow, fast], contiguous.
 
     JUNGFRAU   Offset10Hz (ADU), RelativeGain10Hz (ADU/keV), BadPixelsDark10Hz, optional BadPixelsFF10Hz
     AGIPD      Offset (ADU), ThresholdsDark (two first values of the last axis, ADU), BadPixelsDark,
@@ -11,8 +12,11 @@ attribute `dims`. The kernels want float32 or uint32 planes [cell, gain, slow, f
 
 from __future__ import annotations
 
-import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +25,16 @@ import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
-from xdc_testbed.calibration.detectors import JUNGFRAU, Detector, Module
-from xdc_testbed.calibration.failures import ConstantsInvalid, ConstantsMissing
-from xdc_testbed.calibration.manifest import ConstantRecord
+from xdc_testbed.calibration.detectors import JUNGFRAU, Module
+from xdc_testbed.calibration.failures import ConstantsInvalid, ConstantsMismatch, ConstantsMissing
+from xdc_testbed.calibration.manifest import Choice, Condition, ConstantRecord
+from xdc_testbed.calibration.turning import Stored
+from xdc_testbed.calibration.versions import Version, candidates, conditions_of, contradiction
 
 Planes = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.uint32]
+
+CLOSEST = Choice()
 
 DIMENSIONS = ("fast_scan", "slow_scan", "cell", "gain")
 
@@ -66,29 +74,25 @@ def fold(constants: ModuleConstants, *, adaptive: bool) -> ModuleConstants:
     if not adaptive or constants.thresholds is None:
         return replace(constants, thresholds=None)
     low, high = constants.thresholds[:, 0], constants.thresholds[:, 1]
+    if all(bool((low[cell] < high[cell]).all()) for cell in range(constants.cells)):
+        return constants
     unusable = np.where(low < high, np.uint32(0), np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR))
-    thresholds = np.sort(np.where(np.isnan(constants.thresholds), np.float32(np.inf), constants.thresholds), axis=1)
+    known = np.where(np.isnan(constants.thresholds), np.float32(np.inf), constants.thresholds)
+    thresholds = np.stack([known.min(axis=1), known.max(axis=1)], axis=1)
     return replace(constants, bad=constants.bad | unusable[:, None], thresholds=thresholds)
 
 
-def read_constants(folder: Path, module: Module) -> ModuleConstants:
-    """Read and check the constants of a module below `folder`.
+def read_constants(
+    folder: Path, module: Module, *, at: datetime | None = None, choice: Choice = CLOSEST
+) -> ModuleConstants:
+    """Read and check the constants of a module below `folder`, of the versions that fit data of this time.
 
-    Raises ConstantsMissing when the file or one of its parts is absent, ConstantsInvalid when a shape does
-    not fit.
+    Raises ConstantsMissing when a constant is in no version, ConstantsMismatch when it is only in such of other
+    conditions, ConstantsInvalid when a shape or a type does not fit.
     """
-    path = folder / module.constants_file
-    if not path.is_file():
-        raise ConstantsMissing(
-            f"no constants for {module.detector_id} {module.name}",
-            remedy=f"put them at {module.constants_file} in the folder of constants",
-        )
-    try:
-        with h5py.File(path, "r") as file:
-            reader = _Reader(file, module.detector)
-            return _jungfrau(reader) if module.detector is JUNGFRAU else _agipd(reader)
-    except OSError as error:
-        raise ConstantsInvalid(f"constants {module.constants_file} cannot be read: {error}") from error
+    with ExitStack() as opened:
+        reader = _Reader(module, candidates(folder, module, at, choice), choice.conditions, opened)
+        return _jungfrau(reader) if module.detector is JUNGFRAU else _agipd(reader)
 
 
 def _jungfrau(read: _Reader) -> ModuleConstants:
@@ -104,66 +108,124 @@ def _agipd(read: _Reader) -> ModuleConstants:
     offset = read.planes("Offset")
     slopes = read.planes("SlopesFF", stages=None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = read.planes("RelativeGain") / slopes[:, None]
+        factor = read.planes("RelativeGain")
+        np.divide(factor, slopes[:, None], out=factor)
     bad = read.bits("BadPixelsDark", "BadPixelsFF")
     thresholds = read.planes("ThresholdsDark", stages=2)
     return read.finish(offset, factor, bad, thresholds)
 
 
 class _Reader:
-    """Takes datasets out of one open file and remembers what it took."""
+    """Takes constants out of the versions of one module and remembers what it took."""
 
-    def __init__(self, file: h5py.File, detector: Detector) -> None:
-        names = list(file)
-        if len(names) != 1:
-            raise ConstantsInvalid(f"a file of constants holds one physical module, this one holds {len(names)}")
-        self._pdu = str(names[0])
-        self._group = file[self._pdu]
-        self._detector = detector
+    def __init__(
+        self, module: Module, versions: Sequence[Version], wanted: Mapping[str, Condition], opened: ExitStack
+    ) -> None:
+        self._module, self._detector = module, module.detector
+        self._versions, self._wanted, self._opened = versions, wanted, opened
+        self._files: dict[str, tuple[h5py.File, int]] = {}
+        self._pdu: str | None = None
         self._cells: int | None = None
         self._records: list[ConstantRecord] = []
 
     def planes(self, name: str, *, stages: int | None = 3) -> Planes:
         """float32 [cell, stage, slow, fast]; stages None: the constant has no gain axis."""
-        return self._turned(name, stages).astype(np.float32, order="C", copy=False)
+        values: Planes | None = self._turned(name, stages, np.float32)
+        if values is None:
+            raise self._missing(name)
+        return values
 
     def bits(self, name: str, optional: str) -> Bits:
         """uint32 [cell, stage, slow, fast], both constants combined, the second one when it is there."""
-        bits = self._turned(name, self._detector.stages).astype(np.uint32, order="C")
-        if optional in self._group:
-            bits |= self._turned(optional, self._detector.stages).astype(np.uint32)
-        return bits
+        bits: Bits | None = self._turned(name, self._detector.stages, np.uint32)
+        if bits is None:
+            raise self._missing(name)
+        more = self._turned(optional, self._detector.stages, np.uint32)
+        return bits if more is None else np.bitwise_or(bits, more, out=bits)
 
     def finish(self, offset: Planes, factor: Planes, bad: Bits, thresholds: Planes | None) -> ModuleConstants:
         return ModuleConstants(offset, factor, bad, thresholds, tuple(self._records))
 
-    def _turned(self, name: str, stages: int | None) -> npt.NDArray[Any]:
-        where = f"{name}/0/data"
-        if where not in self._group:
-            raise ConstantsMissing(f"constant {name} of {self._pdu} is missing")
-        dataset = self._group[where]
-        dimensions = DIMENSIONS if stages is not None else DIMENSIONS[:3]
-        self._check(name, dataset, dimensions, stages)
-        stored = dataset[...]
-        self._records.append(
-            ConstantRecord(
-                pdu=self._pdu,
-                name=name,
-                shape=stored.shape,
-                dtype=str(stored.dtype),
-                sha256=hashlib.sha256(np.ascontiguousarray(stored).data).hexdigest(),
+    def _turned(
+        self, name: str, stages: int | None, kind: type[np.float32] | type[np.uint32]
+    ) -> npt.NDArray[Any] | None:
+        """None when no version has it. Raises ConstantsMismatch when only such of other conditions have it."""
+        passed: list[str] = []
+        for version in self._versions:
+            file, descriptor = self._open(version)
+            pdu = str(next(iter(file)))
+            group = file.get(f"{pdu}/{name}/0")
+            if not isinstance(group, h5py.Group) or not isinstance(group.get("data"), h5py.Dataset):
+                continue
+            conditions = conditions_of(group)
+            why_not = contradiction(conditions, self._wanted)
+            if why_not is None and self._pdu not in (None, pdu):
+                why_not = f"it is of {pdu}, not {self._pdu}"
+            if why_not:
+                passed.append(f"{version.path.name}: {why_not}")
+                continue
+            self._pdu = pdu
+            self._check(name, group["data"], DIMENSIONS if stages is not None else DIMENSIONS[:3], stages, kind)
+            stored = Stored(group["data"], descriptor)
+            self._records.append(
+                ConstantRecord(
+                    pdu=pdu,
+                    name=name,
+                    file=version.name,
+                    begin=version.begin,
+                    conditions=conditions,
+                    passed_over=tuple(passed),
+                    shape=stored.shape,
+                    dtype=str(stored.dtype),
+                    xxh3=stored.digest(),
+                )
             )
-        )
-        if stages is None:
-            return np.ascontiguousarray(stored.transpose(2, 1, 0))
-        return np.ascontiguousarray(stored[..., :stages].transpose(2, 3, 1, 0))
+            return stored.turned(stages, kind)
+        if passed:
+            raise ConstantsMismatch(
+                f"constant {name} of {self._module.detector_id} {self._module.name} fits in no version: "
+                + "; ".join(passed[:3]),
+                remedy="give constants of these conditions, or name the conditions that the data has",
+            )
+        return None
 
-    def _check(self, name: str, dataset: h5py.Dataset, dimensions: tuple[str, ...], stages: int | None) -> None:
+    def _missing(self, name: str) -> ConstantsMissing:
+        return ConstantsMissing(
+            f"constant {name} of {self._module.detector_id} {self._module.name} is missing",
+            remedy=f"no file in {self._module.constants_folder} that may be taken holds it",
+        )
+
+    def _open(self, version: Version) -> tuple[h5py.File, int]:
+        known = self._files.get(version.name)
+        if known is None:
+            try:
+                file = self._opened.enter_context(h5py.File(version.path, "r"))
+                descriptor = os.open(version.path, os.O_RDONLY)
+            except OSError as error:
+                raise ConstantsInvalid(f"constants {version.name} cannot be read: {error}") from error
+            self._opened.callback(os.close, descriptor)
+            if len(file) != 1:
+                raise ConstantsInvalid(
+                    f"a file of constants holds one physical module, {version.name} holds {len(file)}"
+                )
+            known = self._files[version.name] = (file, descriptor)
+        return known
+
+    def _check(
+        self,
+        name: str,
+        dataset: h5py.Dataset,
+        dimensions: tuple[str, ...],
+        stages: int | None,
+        kind: type[np.float32] | type[np.uint32],
+    ) -> None:
         declared = tuple(_text(d) for d in dataset.attrs.get("dims", dimensions))
         slow, fast = self._detector.frame
         shape = dataset.shape
         if len(shape) != len(dimensions) or declared[:3] != DIMENSIONS[:3]:
             raise ConstantsInvalid(f"constant {name} has axes {declared}, expected {dimensions}")
+        if dataset.dtype.kind not in ("f" if kind is np.float32 else "iu"):
+            raise ConstantsInvalid(f"constant {name} is {dataset.dtype}, expected {_KINDS[kind]}")
         if shape[:2] != (fast, slow):
             raise ConstantsInvalid(f"constant {name} has {shape[:2]} pixels, expected {(fast, slow)}")
         if stages is not None and shape[3] < stages:
@@ -172,6 +234,9 @@ class _Reader:
             self._cells = shape[2]
         elif shape[2] != self._cells:
             raise ConstantsInvalid(f"constant {name} has {shape[2]} memory cells, others have {self._cells}")
+
+
+_KINDS = {np.float32: "numbers with a fraction", np.uint32: "whole numbers"}
 
 
 def _text(value: object) -> str:

@@ -69,9 +69,9 @@ class Module:
     corrected_source: str
 
     @property
-    def constants_file(self) -> str:
-        """Where the constants of this module are, relative to the folder of constants."""
-        return f"{self.detector_id}/{self.name}.h5"
+    def constants_folder(self) -> str:
+        """Where the versions of this module's constants are, relative to the folder of constants."""
+        return f"{self.detector_id}/{self.name}"
 
 
 JUNGFRAU = Detector(

@@ -6,6 +6,8 @@ CalibrationError
 ├── InputChanged       the raw file was replaced or written while it was read
 ├── OutputFailed       the corrected file could not be written: no room, no permission
 ├── ConstantsMissing   no constants for this module or for a memory cell of it
+├── ConstantsMismatch  there are constants, but taken under other conditions or of another unit
+├── ConstantsOutdated  the constants are further away in time than allowed
 └── ConstantsInvalid   constants of another shape, or without a part that the correction needs
 """
 
@@ -36,6 +38,14 @@ class OutputFailed(CalibrationError):
 
 class ConstantsMissing(CalibrationError):
     """There are no constants for the module, or for a memory cell that the data uses."""
+
+
+class ConstantsMismatch(CalibrationError):
+    """Every version of a constant was taken under other conditions than the data, or is of another physical module."""
+
+
+class ConstantsOutdated(CalibrationError):
+    """The constants that would be taken are further away from the data in time than the parameters allow."""
 
 
 class ConstantsInvalid(CalibrationError):

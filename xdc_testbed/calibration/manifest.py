@@ -13,13 +13,31 @@ from pathlib import Path
 from typing import Literal
 
 from isal import isal_zlib
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 _BLOCK = 1 << 20
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Condition = float | str | tuple[float, float]
+"""A number, a text, or a number and how far another may be from it."""
+
+
+class Choice(_Record):
+    """Which versions of constants are taken.
+
+    strategy: closest in time to the data, or the last one prior to it; at: a time in place of that of the data;
+    conditions: compared with those of a constant where both name one; within_days: how far away from the data a
+    constant may begin.
+    """
+
+    strategy: Literal["closest", "prior"] = "closest"
+    at: AwareDatetime | None = None
+    conditions: dict[str, Condition] = {}
+    within_days: float | None = Field(default=None, gt=0)
 
 
 class Parameters(_Record):
@@ -29,7 +47,8 @@ class Parameters(_Record):
     is dark within plus or minus this, ADU; cm_dark_fraction: least part of dark pixels in an ASIC; cm_iterations: at
     most so many rounds; force_medium_below, force_high_below: a pixel in low (medium) gain counts as medium (high) when
     its value by the offset of that gain is below this, ADU, AGIPD; fixed_gain: stage of a detector run in fixed gain,
-    None for adaptive gain; legacy_names: keep the raw source name as a soft link to the corrected one.
+    None for adaptive gain; legacy_names: keep the raw source name as a soft link to the corrected one; constants: which
+    versions are taken.
     """
 
     common_mode: bool = False
@@ -40,6 +59,7 @@ class Parameters(_Record):
     force_high_below: float | None = None
     fixed_gain: Literal[0, 1, 2] | None = None
     legacy_names: bool = True
+    constants: Choice = Choice()
 
 
 class FileRecord(_Record):
@@ -63,27 +83,36 @@ class FileRecord(_Record):
 
 
 class ConstantRecord(_Record):
-    """One constant as read. sha256: of the array's bytes in file order, so that it does not depend on
-    compression.
+    """One constant as read.
+
+    pdu: the physical module; file: relative to the folder of constants; begin: of its validity; conditions: under which
+    it was taken; passed_over: files that come before this one in time, and why they were not taken; xxh3: XXH3-128 of
+    the array's bytes in file order, so that it does not depend on compression.
     """
 
     pdu: str
     name: str
+    file: str
+    begin: AwareDatetime
+    conditions: dict[str, Condition] = {}
+    passed_over: tuple[str, ...] = ()
     shape: tuple[int, ...]
     dtype: str
-    sha256: str
+    xxh3: str
 
 
 class Constants(_Record):
-    """The constants of one module. file: name relative to the folder of constants."""
+    """The constants of one module. files: every file that a part was taken from, named relative to the folder of
+    constants."""
 
-    file: FileRecord
+    files: tuple[FileRecord, ...]
     parts: tuple[ConstantRecord, ...]
 
 
 class FileOutcome(_Record):
     """What became of one raw file.
 
+    recorded: when the data was taken, as far as the file says; constants are chosen by it.
     trains: in the corrected file; trains_without_data: of these, with no frame; trains_dropped: not taken
     over, because their ID is flagged invalid or does not increase; pixels_by_stage: keys "0", "1", "2",
     "none"; pixels_by_reason: of the bad-pixel mask.
@@ -93,6 +122,7 @@ class FileOutcome(_Record):
     outcome: Literal["corrected", "failed"]
     reason: str | None = None
     output: FileRecord | None = None
+    recorded: AwareDatetime | None = None
     constants: Constants | None = None
     detector: str | None = None
     module: str | None = None

@@ -6,7 +6,8 @@ name is a digest of the constants' content and of how they are folded, so that a
 fits something else. Opening one is a mapping: no reading, no turning of axes, no copy per process.
 
     <folder>/<digest>.planes      the packed constants
-    <folder>/by-file/<digest>     which packed constants belong to a file of this size, time and inode
+    <folder>/by-file/<digest>     which packed constants belong to versions of these sizes, times and inodes, in this
+                                  order of preference
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import logging
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from xdc_testbed.calibration.constants import ModuleConstants, fold, read_constants
+from xdc_testbed.calibration.constants import CLOSEST, ModuleConstants, fold, read_constants
 from xdc_testbed.calibration.detectors import Module
 from xdc_testbed.calibration.failures import ConstantsInvalid
-from xdc_testbed.calibration.manifest import ConstantRecord, Constants, FileRecord
+from xdc_testbed.calibration.manifest import Choice, ConstantRecord, Constants, FileRecord
+from xdc_testbed.calibration.versions import Version, candidates, require_recent
 
 log = logging.getLogger(__name__)
 
 KEPT = 64
 """Packed files kept in a folder; the ones unused for longest go first."""
 
-_MAGIC = b"XDCPLAN1"
+_MAGIC = b"XDCPLAN2"
 _PAGE = 4096
 _LINE = 64
 _POPULATED = 128 << 20
@@ -50,8 +53,7 @@ class _Header(BaseModel):
     stages: int
     frame: tuple[int, int]
     thresholds: bool
-    file: FileRecord
-    parts: tuple[ConstantRecord, ...]
+    record: Constants
 
     @property
     def plane(self) -> int:
@@ -82,39 +84,63 @@ def default_folder() -> Path:
     return Path(base) / "xdc-testbed" / "constants"
 
 
-def open_constants(folder: Path, module: Module, *, adaptive: bool, packed: Path | None) -> Compiled:
-    """The constants of a module below `folder`, from the folder of packed files when one is given.
+def open_constants(
+    folder: Path,
+    module: Module,
+    *,
+    adaptive: bool,
+    packed: Path | None,
+    at: datetime | None = None,
+    choice: Choice = CLOSEST,
+) -> Compiled:
+    """The constants of a module below `folder` for data of this time, packed when there is a folder for that.
 
-    adaptive: whether gain thresholds are in use. Raises ConstantsMissing and ConstantsInvalid as `read_constants`.
+    adaptive: whether gain thresholds are in use. Raises ConstantsOutdated, and as `read_constants`.
     """
-    path = folder / module.constants_file
-    if packed is None or not path.is_file():
-        constants = fold(read_constants(folder, module), adaptive=adaptive)
-        return Compiled(constants, Constants(file=FileRecord.of(path, module.constants_file), parts=constants.records))
-    known = packed / "by-file" / _identity(path, module, adaptive=adaptive)
+    at = choice.at or at
+    compiled = _open(folder, module, adaptive=adaptive, packed=packed, at=at, choice=choice)
+    require_recent(compiled.record, at, choice)
+    return compiled
+
+
+def _open(
+    folder: Path, module: Module, *, adaptive: bool, packed: Path | None, at: datetime | None, choice: Choice
+) -> Compiled:
+    if packed is None:
+        constants = fold(read_constants(folder, module, at=at, choice=choice), adaptive=adaptive)
+        return Compiled(constants, _record(folder, constants.records))
+    versions = candidates(folder, module, at, choice)
+    known = packed / "by-file" / _identity(versions, module, choice, adaptive=adaptive)
     try:
         return _mapped(packed / known.read_text())
     except FileNotFoundError:
         log.debug("constants of %s %s are packed", module.detector_id, module.name)
     except (OSError, ConstantsInvalid) as error:
         log.warning("packed constants of %s %s are made anew: %s", module.detector_id, module.name, error)
-    target = compile_constants(folder, module, adaptive=adaptive, packed=packed)
+    target = compile_constants(folder, module, adaptive=adaptive, packed=packed, at=at, choice=choice)
     known.parent.mkdir(parents=True, exist_ok=True)
     _appear(known, [target.name.encode()])
     return _mapped(target)
 
 
-def compile_constants(folder: Path, module: Module, *, adaptive: bool, packed: Path) -> Path:
+def compile_constants(
+    folder: Path,
+    module: Module,
+    *,
+    adaptive: bool,
+    packed: Path,
+    at: datetime | None = None,
+    choice: Choice = CLOSEST,
+) -> Path:
     """Write the packed file of a module's constants, when it is not there yet. Returns its path."""
-    constants = fold(read_constants(folder, module), adaptive=adaptive)
-    record = FileRecord.of(folder / module.constants_file, module.constants_file)
+    constants = fold(read_constants(folder, module, at=at, choice=choice), adaptive=adaptive)
+    record = _record(folder, constants.records)
     header = _Header(
         cells=constants.cells,
         stages=constants.offset.shape[1],
         frame=module.detector.frame,
         thresholds=constants.thresholds is not None,
-        file=record,
-        parts=constants.records,
+        record=record,
     )
     about = header.model_dump_json().encode()
     digest = hashlib.sha256(_MAGIC + about + bytes([adaptive]) + module.detector.name.encode()).hexdigest()
@@ -124,6 +150,11 @@ def compile_constants(folder: Path, module: Module, *, adaptive: bool, packed: P
         _appear(target, _content(header, about, constants))
         _shrink(packed)
     return target
+
+
+def _record(folder: Path, parts: tuple[ConstantRecord, ...]) -> Constants:
+    files = tuple(FileRecord.of(folder / name, name) for name in sorted({part.file for part in parts}))
+    return Constants(files=files, parts=parts)
 
 
 def _content(header: _Header, about: bytes, constants: ModuleConstants) -> Iterator[bytes | memoryview]:
@@ -173,9 +204,9 @@ def _mapped(path: Path) -> Compiled:
             factor=planes(stages, stages, np.float32),
             bad=planes(2 * stages, stages, np.uint32),
             thresholds=planes(3 * stages, 2, np.float32) if header.thresholds else None,
-            records=header.parts,
+            records=header.record.parts,
         ),
-        Constants(file=header.file, parts=header.parts),
+        header.record,
     )
 
 
@@ -187,11 +218,13 @@ def _whole(path: Path) -> bool:
     return True
 
 
-def _identity(path: Path, module: Module, *, adaptive: bool) -> str:
-    """Changes when the file does, without reading it."""
-    stat = path.stat()
-    known = [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    text = json.dumps([*known, module.detector.name, module.constants_file, adaptive])
+def _identity(versions: Sequence[Version], module: Module, choice: Choice, *, adaptive: bool) -> str:
+    """Changes when one of the files or their order of preference does, without reading them."""
+    known = []
+    for version in versions:
+        stat = version.path.stat()
+        known.append([version.name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])
+    text = json.dumps([known, module.detector.name, adaptive, choice.model_dump(mode="json")["conditions"]])
     return hashlib.sha256(_MAGIC + text.encode()).hexdigest()[:32]
 
 

@@ -110,7 +110,9 @@ def _correct_file(
         try:
             with _unchanged(raw_path) as descriptor, open_raw(raw_path) as raw:
                 adaptive = parameters.fixed_gain is None
-                compiled = open_constants(folder, raw.module, adaptive=adaptive, packed=packed)
+                compiled = open_constants(
+                    folder, raw.module, adaptive=adaptive, packed=packed, at=raw.recorded, choice=parameters.constants
+                )
                 constants = compiled.constants
                 place, cells = _places(raw, constants)
                 record = aside.submit(FileRecord.of, raw_path)
@@ -231,6 +233,7 @@ def _outcome(
         input=record,
         outcome="corrected",
         output=output,
+        recorded=raw.recorded,
         constants=constants,
         detector=module.detector_id,
         module=module.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ class RawFile:
     metadata: dict[str, npt.NDArray[Any]]
     sequence: int
     group: h5py.Group
+
+    @property
+    def recorded(self) -> datetime | None:
+        """When the file was begun, None when it does not say."""
+        stored = self.metadata.get("creationDate")
+        if stored is None:
+            return None
+        try:
+            return datetime.strptime(stored[0].decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except (ValueError, AttributeError, IndexError):
+            return None
 
     def dataset(self, key: str) -> h5py.Dataset:
         """A dataset of the module's group. Raises InputInvalid when it is not there."""

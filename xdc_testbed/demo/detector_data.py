@@ -3,7 +3,7 @@
 Below the given folder:
 
     raw/r0001/RAW-R0001-JNGFR01-S00000.h5     what is uploaded; one file per module and sequence
-    cal/SPB_IRDA_JF4M/JNGFR01.h5              constants of each module, the facility's layout
+    cal/SPB_IRDA_JF4M/JNGFR01/cal.2026...h5   constants of each module, the facility's layout
     truth/r0001/TRUTH-R0001-JNGFR01-...h5     photons, gain stage and expected mask of every frame
     run.json                                  RunManifest: every file, its checksum, what has to become of it
 
@@ -27,6 +27,9 @@ from xdc_testbed.demo.detector_geometry import FRAME, Kind, layout
 from xdc_testbed.demo.detector_response import Digitised, Response
 from xdc_testbed.demo.diffraction import Scene
 from xdc_testbed.demo.raw_files import RawSpan, add, create_raw
+
+CONSTANTS_FILE = "cal.20260301T000000Z.h5"
+"""Valid from the morning of the day on which the run was taken."""
 
 
 class _Model(BaseModel):
@@ -148,7 +151,6 @@ def write_run(directory: Path, plan: RunPlan) -> RunManifest:
     files: list[RawDataFile] = []
     constants: list[DataFile] = []
     for number, detector in enumerate(plan.detectors):
-        (directory / "cal" / detector.detector_id).mkdir(parents=True, exist_ok=True)
         for module in detector.modules:
             writer = _ModuleWriter(directory, plan, detector, module, number)
             constants.append(writer.write_constants())
@@ -171,7 +173,8 @@ class _ModuleWriter:
         self._seed = seed
 
     def write_constants(self) -> DataFile:
-        path = self._directory / "cal" / self._detector.detector_id / f"{self._name}.h5"
+        path = self._directory / "cal" / self._detector.detector_id / self._name / CONSTANTS_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
         pdu = f"{self._detector.kind.title()}_M{100 + self._module:03d}"
         self._response.write_constants(path, pdu)
         return DataFile(**self._file(path))

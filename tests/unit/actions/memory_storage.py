@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xdc_testbed.clients.digests import Content, adler32
 from xdc_testbed.clients.errors import NotFound, StorageError, storage_error
+from xdc_testbed.clients.multistatus import Entry
 from xdc_testbed.clients.thirdparty import TransferResult
 from xdc_testbed.clients.webdav import Stat
 
@@ -59,6 +60,13 @@ class MemoryDav:
 
     def exists(self, path: str) -> bool:
         return path in self._store.files
+
+    def list(self, path: str) -> list[Entry]:
+        self._call("PROPFIND", path)
+        inside = [known for known in self._store.files if known.rpartition("/")[0] == path]
+        if not inside:
+            raise NotFound(f"PROPFIND {path}: HTTP 404", status=404)
+        return [Entry(known.rpartition("/")[2], known, False, len(self._store.files[known]), None) for known in inside]
 
     def get(self, path: str) -> bytes:
         return self._read("GET", path)

@@ -16,7 +16,7 @@ from xdc_testbed.clients.digests import adler32
 RAW = "/data/raw/r0001/RAW-R0001-AGIPD00-S00000.h5"
 CUT = "/data/raw/r0001/RAW-R0001-AGIPD00-S00001.h5"
 OUT = "/data/proc/r0001/CORR-R0001-AGIPD00-S00000.h5"
-CAL = "/data/cal/SPB_DET_AGIPD1M-1/AGIPD00.h5"
+CAL = "/data/cal/SPB_DET_AGIPD1M-1/AGIPD00/cal.20260301T000000Z.h5"
 PART = f".part-{'w' * 32}"
 
 
@@ -87,6 +87,15 @@ def test_constants_are_downloaded_once(arguments: Any, desy: Store) -> None:
     assert desy.calls.count(("GET", CAL)) == 1
 
 
+def test_of_several_versions_the_one_that_is_nearest_to_the_data_is_taken(arguments: Any, desy: Store) -> None:
+    for name in ("cal.20250301T000000Z.h5", "cal.20270301T000000Z.h5", "README", "cal.h5"):
+        desy.files[f"{CAL.rpartition('/')[0]}/{name}"] = b"another version, not even HDF5"
+    main(arguments(RAW))
+    manifest = CalibrationManifest.model_validate_json(desy.files[f"{OUT}.manifest.json"])
+    assert manifest.files[0].constants is not None
+    assert {part.file for part in manifest.files[0].constants.parts} == {CAL.removeprefix("/data/cal/")}
+
+
 def test_a_storage_that_does_not_replace_by_move_is_served(arguments: Any, desy: Store) -> None:
     desy.replaces = False
     desy.files[OUT] = b"from an older version"
@@ -117,7 +126,7 @@ def test_the_file_that_is_cut_off_is_a_named_and_final_failure(arguments: Any, d
         (RAW, {"event": None}, "no object 'event'"),
         (RAW, {"work_id": ""}, "no text 'work_id'"),
         (RAW, {"correction": {"cm_dark_rang": 1}}, "parameter correction.cm_dark_rang"),
-        (RAW, {"cal": "/data/nothing"}, "constants are missing: /data/nothing/SPB_DET_AGIPD1M-1/AGIPD00.h5"),
+        (RAW, {"cal": "/data/nothing"}, "constants are missing: /data/nothing/SPB_DET_AGIPD1M-1/AGIPD00/cal."),
     ],
 )
 def test_what_no_other_try_can_change_is_final(

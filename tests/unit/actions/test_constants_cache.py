@@ -11,7 +11,7 @@ from xdc_testbed.actions import constants_cache
 from xdc_testbed.actions.constants_cache import ConstantsCache
 from xdc_testbed.clients.digests import Content, adler32
 
-NAME = "SPB_IRDA_JF4M/JNGFR01.h5"
+NAME = "SPB_IRDA_JF4M/JNGFR01/cal.20260301T000000Z.h5"
 
 
 def content(data: bytes) -> Content:
@@ -26,12 +26,12 @@ def test_the_same_content_is_fetched_once_and_another_beside_it(tmp_path: Path) 
             fetched.append(data)
             file.write_bytes(data)
 
-        return cache.folder(NAME, content(data), write)
+        return cache.file(NAME, content(data), write)
 
     first, again, other = fetch(b"one"), fetch(b"one"), fetch(b"two")
     assert first == again != other
     assert fetched == [b"one", b"two"]
-    assert ((first / NAME).read_bytes(), (other / NAME).read_bytes()) == (b"one", b"two")
+    assert (first.read_bytes(), other.read_bytes()) == (b"one", b"two")
 
 
 def test_a_fetch_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -40,18 +40,18 @@ def test_a_fetch_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        ConstantsCache.at(str(tmp_path)).folder(NAME, content(b"whole"), fail)
+        ConstantsCache.at(str(tmp_path)).file(NAME, content(b"whole"), fail)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_the_ones_unused_for_longest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants_cache, "KEPT", 2)
     cache = ConstantsCache.at(str(tmp_path))
-    folders = []
+    files = []
     for number, data in enumerate((b"a", b"bb", b"ccc")):
-        folders.append(cache.folder(NAME, content(data), lambda file, data=data: file.write_bytes(data)))  # type: ignore[misc]
-        os.utime(folders[-1], (number, number))
-    assert [folder.exists() for folder in folders] == [False, True, True]
+        files.append(cache.file(NAME, content(data), lambda file, data=data: file.write_bytes(data)))  # type: ignore[misc]
+        os.utime(files[-1].parents[2], (number, number))
+    assert [file.exists() for file in files] == [False, True, True]
 
 
 def test_a_cache_of_somebody_else_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from xdc_testbed.calibration.failures import (
     ConstantsMissing,
     InputInvalid,
 )
+from xdc_testbed.demo.detector_data import CONSTANTS_FILE
 
 JF_MODULE = JUNGFRAU.module("SPB_IRDA_JF4M/DET/JNGFR01:daqOutput")
 AGIPD_MODULE = AGIPD.module("SPB_DET_AGIPD1M-1/DET/0CH0:xtdf")
@@ -29,7 +31,7 @@ def test_planes_are_cell_stage_slow_fast(corrected: Corrected) -> None:
     assert constants.offset.shape == constants.factor.shape == constants.bad.shape == (4, 3, 512, 128)
     assert constants.thresholds is not None
     assert constants.thresholds.shape == (4, 2, 512, 128)
-    with h5py.File(corrected.cal / AGIPD_MODULE.constants_file) as file:
+    with h5py.File(corrected.cal / AGIPD_MODULE.constants_folder / CONSTANTS_FILE) as file:
         stored = file["Agipd_M100/Offset/0/data"]
         assert [*stored.attrs["dims"]] == ["fast_scan", "slow_scan", "cell", "gain"]
         assert constants.offset[2, 1, 400, 50] == stored[50, 400, 2, 1]
@@ -42,7 +44,7 @@ def test_every_part_is_recorded_with_its_content(corrected: Corrected) -> None:
     records = {record.name: record for record in read_constants(corrected.cal, JF_MODULE).records}
     assert set(records) == {"Offset10Hz", "RelativeGain10Hz", "BadPixelsDark10Hz", "BadPixelsFF10Hz"}
     assert records["Offset10Hz"].shape == (1024, 512, 1, 3)
-    assert len({record.sha256 for record in records.values()}) == 4
+    assert len({record.xxh3 for record in records.values()}) == 4
 
 
 def test_float64_constants_become_float32(corrected: Corrected, tmp_path: Path) -> None:
@@ -60,10 +62,10 @@ def _flip_axes(file: h5py.File) -> None:
     file["Jungfrau_M101/Offset10Hz/0/data"].attrs["dims"] = ["slow_scan", "fast_scan", "cell", "gain"]
 
 
-def _replace(name: str, shape: tuple[int, ...]) -> Callable[[h5py.File], None]:
+def _replace(name: str, shape: tuple[int, ...], kind: Any = np.float32) -> Callable[[h5py.File], None]:
     def replace(file: h5py.File) -> None:
         del file[f"Jungfrau_M101/{name}/0/data"]
-        file[f"Jungfrau_M101/{name}/0/data"] = np.zeros(shape, np.float32)
+        file[f"Jungfrau_M101/{name}/0/data"] = np.zeros(shape, kind)
 
     return replace
 
@@ -74,17 +76,23 @@ def _replace(name: str, shape: tuple[int, ...]) -> Callable[[h5py.File], None]:
         (
             lambda f: f.__delitem__("Jungfrau_M101/Offset10Hz"),
             ConstantsMissing,
-            "Offset10Hz of Jungfrau_M101",
+            "Offset10Hz of SPB_IRDA_JF4M JNGFR01",
         ),
         (
             lambda f: f.create_group("Jungfrau_M102"),
             ConstantsInvalid,
-            "one physical module, this one holds 2",
+            "one physical module, .* holds 2",
         ),
         (_flip_axes, ConstantsInvalid, "has axes"),
         (_replace("Offset10Hz", (1024, 512, 3)), ConstantsInvalid, "has axes"),
         (_replace("Offset10Hz", (512, 1024, 1, 3)), ConstantsInvalid, "pixels, expected"),
         (_replace("Offset10Hz", (1024, 512, 1, 2)), ConstantsInvalid, "2 gain stages, expected 3"),
+        (
+            _replace("Offset10Hz", (1024, 512, 1, 3), np.int16),
+            ConstantsInvalid,
+            "is int16, expected numbers with a fraction",
+        ),
+        (_replace("BadPixelsDark10Hz", (1024, 512, 1, 3)), ConstantsInvalid, "is float32, expected whole numbers"),
         (_replace("RelativeGain10Hz", (1024, 512, 2, 3)), ConstantsInvalid, "2 memory cells, others have 1"),
     ],
 )
@@ -102,8 +110,8 @@ def test_constants_that_do_not_fit_are_refused(
 def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConstantsMissing, match="no constants for SPB_IRDA_JF4M JNGFR01"):
         read_constants(tmp_path, JF_MODULE)
-    path = tmp_path / JF_MODULE.constants_file
-    path.parent.mkdir()
+    path = tmp_path / JF_MODULE.constants_folder / CONSTANTS_FILE
+    path.parent.mkdir(parents=True)
     path.write_bytes(b"not HDF5")
     with pytest.raises(ConstantsInvalid, match="cannot be read"):
         read_constants(tmp_path, JF_MODULE)
@@ -131,9 +139,9 @@ def test_corrected_sources_are_not_raw() -> None:
 
 
 def _changed(corrected: Corrected, folder: Path, change: Callable[[h5py.File], None]) -> Path:
-    path = folder / JF_MODULE.constants_file
-    path.parent.mkdir()
-    shutil.copy(corrected.cal / JF_MODULE.constants_file, path)
+    path = folder / JF_MODULE.constants_folder / CONSTANTS_FILE
+    path.parent.mkdir(parents=True)
+    shutil.copy(corrected.cal / JF_MODULE.constants_folder / CONSTANTS_FILE, path)
     with h5py.File(path, "r+") as file:
         change(file)
     return folder

@@ -14,6 +14,7 @@ from corrected_run import Corrected
 from xdc_testbed.calibration import ConstantsMissing, calibrate_file, constants, packed
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU, Module
+from xdc_testbed.demo.detector_data import CONSTANTS_FILE
 
 JF_MODULE = JUNGFRAU.module("SPB_IRDA_JF4M/DET/JNGFR01:daqOutput")
 AGIPD_MODULE = AGIPD.module("SPB_DET_AGIPD1M-1/DET/0CH0:xtdf")
@@ -45,8 +46,7 @@ def test_once_packed_the_file_of_the_facility_is_not_opened(
 
 def changed_copy(corrected: Corrected, tmp_path: Path) -> Path:
     folder = tmp_path / "cal"
-    (folder / AGIPD_MODULE.constants_file).parent.mkdir(parents=True)
-    shutil.copy(corrected.cal / AGIPD_MODULE.constants_file, folder / AGIPD_MODULE.constants_file)
+    shutil.copytree(corrected.cal / AGIPD_MODULE.constants_folder, folder / AGIPD_MODULE.constants_folder)
     return folder
 
 
@@ -54,7 +54,7 @@ def test_new_constants_at_the_same_place_are_packed_anew(corrected: Corrected, t
     folder, kept = changed_copy(corrected, tmp_path), tmp_path / "packed"
     before = packed.open_constants(folder, AGIPD_MODULE, adaptive=True, packed=kept)
     first = float(before.constants.offset[0, 0, 0, 0])
-    with h5py.File(folder / AGIPD_MODULE.constants_file, "r+") as file:
+    with h5py.File(folder / AGIPD_MODULE.constants_folder / CONSTANTS_FILE, "r+") as file:
         file["Agipd_M100/Offset/0/data"][0, 0, 0, 0] = first + 1
     after = packed.open_constants(folder, AGIPD_MODULE, adaptive=True, packed=kept)
     assert after.constants.offset[0, 0, 0, 0] == first + 1
@@ -82,7 +82,7 @@ def test_a_damaged_packed_file_is_made_anew(corrected: Corrected, tmp_path: Path
 def test_missing_constants_are_missing_also_when_packed_ones_are_there(corrected: Corrected, tmp_path: Path) -> None:
     folder, kept = changed_copy(corrected, tmp_path), tmp_path / "packed"
     packed.open_constants(folder, AGIPD_MODULE, adaptive=True, packed=kept)
-    (folder / AGIPD_MODULE.constants_file).unlink()
+    (folder / AGIPD_MODULE.constants_folder / CONSTANTS_FILE).unlink()
     with pytest.raises(ConstantsMissing):
         packed.open_constants(folder, AGIPD_MODULE, adaptive=True, packed=kept)
 
