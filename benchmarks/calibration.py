@@ -76,7 +76,7 @@ def jungfrau_memory(given: argparse.Namespace) -> None:
     raw, energy = aligned((frames, *JF_FRAME), np.uint16), aligned((frames, *JF_FRAME), np.float32)
     module = constants(1, JF_FRAME, thresholds=False)
     planes = native.Planes(module.offset, module.factor, module.bad)
-    coding, cells = engine.coding_of(JUNGFRAU, Parameters(), in_word=True), np.zeros(frames, np.int64)
+    coding, cells = JUNGFRAU.coding_for(Parameters(), in_word=True), np.zeros(frames, np.int64)
     by_numba, _ = numba_peers()
     flat = (raw.reshape(frames, -1), module.offset[0].reshape(3, -1), module.factor[0].reshape(3, -1))
     few = min(frames, 16)
@@ -94,7 +94,7 @@ def jungfrau_memory(given: argparse.Namespace) -> None:
         numpy = in_turn(
             {
                 "reference": lambda: jungfrau.correct(
-                    raw[:few], None, cells[:few], module, energy=energy[:few], stage=stage, mask=mask
+                    raw[:few], None, cells[:few], module, Parameters(), energy=energy[:few], stage=stage, mask=mask
                 )
             },
             3,
@@ -131,7 +131,7 @@ def agipd_memory(given: argparse.Namespace) -> None:
     assert module.thresholds is not None
     planes = native.Planes(module.offset, module.factor, module.bad, module.thresholds)
     cells = np.arange(frames) % CELLS
-    coding = engine.coding_of(AGIPD, Parameters())
+    coding = AGIPD.coding_for(Parameters(), in_word=False)
     _, by_numba = numba_peers()
 
     def flat(values: Any) -> Any:
@@ -139,7 +139,7 @@ def agipd_memory(given: argparse.Namespace) -> None:
 
     peer = [flat(a) for a in (raw, module.offset, module.factor, module.bad, module.thresholds, energy, mask, stage)]
     peer.insert(1, cells)
-    shift = native.CommonMode(64, 64, 4, agipd.least_dark(Parameters()), 30.0)
+    shift = native.CommonMode(64, 64, 4, Parameters().least_dark(64 * 64), 30.0)
 
     def correct(**more: Any) -> None:
         native.correct(

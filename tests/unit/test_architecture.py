@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from xdc_testbed import content
+from xdc_testbed.calibration.detectors import DETECTORS
 from xdc_testbed.testbed.description import groups
 from xdc_testbed.testbed.variables import service_variables
 
@@ -126,6 +127,32 @@ def test_a_part_that_could_stand_alone_imports_errors_only(part: str) -> None:
         if not within(found, {"errors"})
     ]
     assert wrong == []
+
+
+def test_only_a_detector_itself_and_the_list_of_them_know_it_by_name() -> None:
+    """Files, threads, blocks and manifest read its description, so that a new one needs no change there."""
+    named = {detector.name.lower() for detector in DETECTORS}
+    own = {getattr(detector.recipe, "__module__", "").removeprefix("xdc_testbed.") for detector in DETECTORS}
+    wrong = [
+        f"{name} says {word}"
+        for name in modules()
+        if name.startswith("calibration.") and name not in own | {"calibration.detectors"}
+        for word in words(modules()[name])
+        if word.lower() in named
+    ]
+    assert wrong == []
+
+
+def words(tree: ast.Module) -> Iterator[str]:
+    """Identifiers, parts of imported names, and whole strings."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.Constant(value=str(word)):
+                yield word
+            case ast.Import() | ast.ImportFrom():
+                for alias in node.names:
+                    yield from alias.name.split(".")
+                yield from (getattr(node, "module", None) or "").split(".")
 
 
 def test_the_foundation_imports_no_part() -> None:

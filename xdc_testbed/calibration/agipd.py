@@ -9,27 +9,29 @@ pycalibration records them.
 
 from __future__ import annotations
 
-import math
-from typing import TypeVar
+import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
-from xdc_testbed.calibration.constants import ModuleConstants
+from xdc_testbed.calibration.constants import ModuleConstants, Reader
+from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.failures import ConstantsInvalid
 from xdc_testbed.calibration.manifest import Parameters
+from xdc_testbed.calibration.native import THRESHOLDS, Coding
+from xdc_testbed.calibration.reference import by_stage, settle
 
 ASIC = (64, 64)
 
-_T = TypeVar("_T", np.float32, np.uint32)
 _SETTLED_ADU = np.float32(0.01)
 _COUNTS_PER_ADU = 65536
 
 
 def correct(
-    analog: npt.NDArray[np.uint16],
-    gain: npt.NDArray[np.uint16],
+    raw: npt.NDArray[np.uint16],
+    gain: npt.NDArray[Any] | None,
     cells: npt.NDArray[np.integer],
     constants: ModuleConstants,
     parameters: Parameters,
@@ -40,15 +42,16 @@ def correct(
 ) -> None:
     """Correct frames in place of `energy`, `stage` and `mask`.
 
-    analog, gain: (frames, slow, fast), analog value and analog gain value, ADU; cells: (frames,), memory
+    raw, gain: (frames, slow, fast), analog value and analog gain value, ADU; cells: (frames,), memory
     cell; energy: keV; stage: 0 high, 1 medium, 2 low gain; mask: bits of BadPixels. Thresholds that are not
     in order, or not finite, set GAIN_THRESHOLDING_ERROR. Raises ConstantsMissing for a memory cell without
     constants.
     """
+    assert gain is not None  # noqa: S101 - a frame is a pair, see Detector.views
     constants.require_cells(cells)
     for frame, cell in enumerate(cells):
-        _stage(analog[frame], gain[frame], int(cell), constants, parameters, stage[frame], mask[frame])
-        _energy(analog[frame], int(cell), constants, parameters, energy[frame], stage[frame], mask[frame])
+        _stage(raw[frame], gain[frame], int(cell), constants, parameters, stage[frame], mask[frame])
+        _energy(raw[frame], int(cell), constants, parameters, energy[frame], stage[frame], mask[frame])
 
 
 def _stage(
@@ -85,26 +88,12 @@ def _energy(
     mask: npt.NDArray[np.uint32],
 ) -> None:
     offset, factor, bad = constants.offset[cell], constants.factor[cell], constants.bad[cell]
-    np.subtract(analog, _by_stage(offset, stage), out=energy, dtype=np.float32)
-    mask |= _by_stage(bad, stage)
+    np.subtract(analog, by_stage(offset, stage), out=energy, dtype=np.float32)
+    mask |= by_stage(bad, stage)
     if parameters.common_mode:
         subtract_common_mode(energy, usable=(stage == 0) & (mask == 0), shifted=stage == 0, parameters=parameters)
-    np.multiply(energy, _by_stage(factor, stage), out=energy)
-    energy[np.isnan(energy)] = np.nan  # one bit pattern, whatever produced it
-    mask[~np.isfinite(energy)] |= np.uint32(BadPixels.VALUE_IS_NAN)
-
-
-def _by_stage(planes: npt.NDArray[_T], stage: npt.NDArray[np.uint8]) -> npt.NDArray[_T]:
-    chosen: npt.NDArray[_T] = planes[0].copy()
-    for switched in (1, 2):
-        where = stage == switched
-        chosen[where] = planes[switched][where]
-    return chosen
-
-
-def least_dark(parameters: Parameters) -> int:
-    """Number of dark pixels below which an ASIC is left alone."""
-    return math.ceil(parameters.cm_dark_fraction * ASIC[0] * ASIC[1])
+    np.multiply(energy, by_stage(factor, stage), out=energy)
+    settle(energy, mask)
 
 
 def subtract_common_mode(
@@ -121,7 +110,7 @@ def subtract_common_mode(
     ADU. The mean is of integers, 1/65536 ADU each, so that it does not depend on the order of the pixels.
     """
     slow, fast = ASIC
-    least, around = least_dark(parameters), np.float32(parameters.cm_dark_range)
+    least, around = parameters.least_dark(slow * fast), np.float32(parameters.cm_dark_range)
     for top in range(0, x.shape[0], slow):
         for left in range(0, x.shape[1], fast):
             tile = np.s_[top : top + slow, left : left + fast]
@@ -136,3 +125,34 @@ def subtract_common_mode(
                 values[moved] -= shift
                 if abs(shift) < _SETTLED_ADU:
                     break
+
+
+def read(reader: Reader) -> ModuleConstants:
+    """Offset (ADU), ThresholdsDark (two first values of the last axis, ADU), RelativeGain (multiplies a stage to high
+    gain), SlopesFF (high gain, ADU/keV, no gain axis), BadPixelsDark, and BadPixelsFF where there is one.
+    """
+    offset, slopes = reader.planes("Offset"), reader.planes("SlopesFF", stages=None)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = reader.planes("RelativeGain")
+        np.divide(factor, slopes, out=factor)
+    bad = reader.bits("BadPixelsDark", optional="BadPixelsFF")
+    return reader.finish(offset, factor, bad, reader.planes("ThresholdsDark", stages=2))
+
+
+AGIPD = Detector(
+    name="AGIPD",
+    raw_source=re.compile(r"(?P<detector>[^/]+_AGIPD[^/]*)/DET/(?P<device>(?P<module>\d+)CH0):xtdf"),
+    module_name="AGIPD{:02d}",
+    corrected_channel="output",
+    group="image",
+    image="data",
+    frame=(512, 128),
+    stored=(2, 512, 128),
+    per_row=("cellId", "pulseId", "length", "status"),
+    cell="cellId",
+    stages=3,
+    coding=Coding(THRESHOLDS),
+    reference=correct,
+    recipe=read,
+    asic=ASIC,
+)

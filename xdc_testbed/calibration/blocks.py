@@ -22,7 +22,7 @@ from isal import isal_zlib
 from xdc_testbed.calibration import engine as engines
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import CorrectedFile
-from xdc_testbed.calibration.detectors import Detector
+from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.frames import Frames, Indices, Place, runs
 from xdc_testbed.calibration.manifest import Parameters
@@ -136,15 +136,14 @@ def _block(work: Work, which: Indices, rooms: threading.local) -> _Done:
     if work.code and room.code is not None:
         work.code.read(work.place, which, room.code)
         code = room.code[:number]
-    elif image.ndim == 4:  # value and analog gain value of a frame lie beside each other
-        image, code = image[:, 0], image[:, 1]
+    values, gain = work.detector.views(image, code)
     energy, stage, mask = room.energy[:number], room.stage[:number], room.mask[:number]
     counts = Counts.zero()
     engines.correct(
         work.engine,
         work.detector,
-        image,
-        code,
+        values,
+        gain,
         work.cells[which],
         work.constants,
         work.parameters,

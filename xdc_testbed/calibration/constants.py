@@ -2,12 +2,7 @@
 
 Which files there are, and which of them is taken, is the matter of `versions`. `/{PDU}/{Name}/0/data` has axes
 (fast_scan, slow_scan, cell, gain), attribute `dims`. The kernels want float32 or uint32 planes
-[cell, gain, slow, fast], contiguous.
-
-    JUNGFRAU   Offset10Hz (ADU), RelativeGain10Hz (ADU/keV), BadPixelsDark10Hz, optional BadPixelsFF10Hz
-    AGIPD      Offset (ADU), ThresholdsDark (two first values of the last axis, ADU), BadPixelsDark,
-               RelativeGain (multiplies a stage to high gain), SlopesFF (high gain, ADU/keV, no gain axis),
-               optional BadPixelsFF
+[cell, gain, slow, fast], contiguous. Which constants a detector has is said by its own module.
 """
 
 from __future__ import annotations
@@ -25,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
-from xdc_testbed.calibration.detectors import JUNGFRAU, Module
+from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.failures import ConstantsInvalid, ConstantsMismatch, ConstantsMissing
 from xdc_testbed.calibration.manifest import Choice, Condition, ConstantRecord
 from xdc_testbed.calibration.turning import Stored
@@ -91,31 +86,11 @@ def read_constants(
     conditions, ConstantsInvalid when a shape or a type does not fit.
     """
     with ExitStack() as opened:
-        reader = _Reader(module, candidates(folder, module, at, choice), choice.conditions, opened)
-        return _jungfrau(reader) if module.detector is JUNGFRAU else _agipd(reader)
+        reader = Reader(module, candidates(folder, module, at, choice), choice.conditions, opened)
+        return module.detector.recipe(reader)
 
 
-def _jungfrau(read: _Reader) -> ModuleConstants:
-    offset = read.planes("Offset10Hz")
-    gain = read.planes("RelativeGain10Hz")
-    with np.errstate(divide="ignore"):
-        factor = np.float32(1) / gain
-    bad = read.bits("BadPixelsDark10Hz", "BadPixelsFF10Hz")
-    return read.finish(offset, factor, bad, None)
-
-
-def _agipd(read: _Reader) -> ModuleConstants:
-    offset = read.planes("Offset")
-    slopes = read.planes("SlopesFF", stages=None)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = read.planes("RelativeGain")
-        np.divide(factor, slopes[:, None], out=factor)
-    bad = read.bits("BadPixelsDark", "BadPixelsFF")
-    thresholds = read.planes("ThresholdsDark", stages=2)
-    return read.finish(offset, factor, bad, thresholds)
-
-
-class _Reader:
+class Reader:
     """Takes constants out of the versions of one module and remembers what it took."""
 
     def __init__(
@@ -128,23 +103,30 @@ class _Reader:
         self._cells: int | None = None
         self._records: list[ConstantRecord] = []
 
-    def planes(self, name: str, *, stages: int | None = 3) -> Planes:
-        """float32 [cell, stage, slow, fast]; stages None: the constant has no gain axis."""
-        values: Planes | None = self._turned(name, stages, np.float32)
+    def planes(self, name: str, *, stages: int | None = 0) -> Planes:
+        """float32 [cell, stage, slow, fast]; stages: the first ones of the gain axis, by default those of the detector,
+        None for a constant without gain axis.
+        """
+        values: Planes | None = self._turned(name, self._stages if stages == 0 else stages, np.float32)
         if values is None:
             raise self._missing(name)
         return values
 
-    def bits(self, name: str, optional: str) -> Bits:
+    def bits(self, name: str, *, optional: str) -> Bits:
         """uint32 [cell, stage, slow, fast], both constants combined, the second one when it is there."""
-        bits: Bits | None = self._turned(name, self._detector.stages, np.uint32)
+        bits: Bits | None = self._turned(name, self._stages, np.uint32)
         if bits is None:
             raise self._missing(name)
-        more = self._turned(optional, self._detector.stages, np.uint32)
+        more = self._turned(optional, self._stages, np.uint32)
         return bits if more is None else np.bitwise_or(bits, more, out=bits)
 
-    def finish(self, offset: Planes, factor: Planes, bad: Bits, thresholds: Planes | None) -> ModuleConstants:
+    def finish(self, offset: Planes, factor: Planes, bad: Bits, thresholds: Planes | None = None) -> ModuleConstants:
         return ModuleConstants(offset, factor, bad, thresholds, tuple(self._records))
+
+    @property
+    def _stages(self) -> int | None:
+        """Constants of a detector with one gain stage have no gain axis."""
+        return self._detector.stages if self._detector.stages > 1 else None
 
     def _turned(
         self, name: str, stages: int | None, kind: type[np.float32] | type[np.uint32]

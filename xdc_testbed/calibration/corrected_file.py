@@ -36,8 +36,8 @@ class CorrectedFile:
     def __init__(self, file: h5py.File, raw: RawFile, *, legacy_names: bool) -> None:
         detector = raw.module.detector
         rows = raw.index.rows.size
-        stored = raw.dataset(detector.image).shape[1:]
-        row_shape = (stored[0], *detector.frame) if detector.group == "data" else detector.frame
+        stored = raw.dataset(detector.image).shape
+        row_shape = detector.row(stored)
         chunk = (1,) * (1 + len(row_shape) - len(detector.frame)) + detector.frame
         _write_metadata(file, raw, legacy_names=legacy_names)
         _write_index(file, raw)
@@ -47,13 +47,13 @@ class CorrectedFile:
             if key in raw.group:
                 group[key] = raw.column(key)
         shape = (rows, *row_shape)
-        self._per_row = row_shape[0] if detector.group == "data" else 1
+        self._per_row = detector.frames_per_row(stored)
         self._energy = (
             _allocated(group, detector.image, shape) if rows else group.create_dataset(detector.image, shape, "f4")
         )
         layout: dict[str, Any] = {"chunks": chunk, "compression": "gzip", "compression_opts": 1} if rows else {}
-        self._stage = group.create_dataset("gain", shape, "u1", **layout)
-        self._mask = group.create_dataset("mask", shape, "u4", **layout)
+        self._stage = group.create_dataset(detector.beside_image("gain"), shape, "u1", **layout)
+        self._mask = group.create_dataset(detector.beside_image("mask"), shape, "u4", **layout)
         if legacy_names:
             for top in ("INDEX", "INSTRUMENT"):
                 file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(f"/{top}/{raw.module.corrected_source}")

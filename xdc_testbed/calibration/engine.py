@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from xdc_testbed.calibration import agipd, jungfrau, native
+from xdc_testbed.calibration import native
 from xdc_testbed.calibration.constants import ModuleConstants
-from xdc_testbed.calibration.detectors import JUNGFRAU, Detector
+from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.failures import ConstantsInvalid, KernelUnavailable
 from xdc_testbed.calibration.manifest import Parameters
-
-CODINGS = {
-    "JUNGFRAU": native.Coding(
-        native.CODE_IN_BYTE, value_bits=jungfrau.ADC_MAX, code_shift=14, code1=1, code2=3, counts_down=True
-    ),
-    "AGIPD": native.Coding(native.THRESHOLDS),
-}
+from xdc_testbed.calibration.reference import NO_STAGE
 
 
 @dataclass(frozen=True)
@@ -75,12 +69,9 @@ def _threads(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def coding_of(detector: Detector, parameters: Parameters, *, in_word: bool = False) -> native.Coding:
-    """How pixels of this detector are read: fixed gain ignores what they say. in_word: codes are in the word itself."""
-    known = CODINGS[detector.name]
-    if in_word:
-        known = replace(known, staging=native.CODE_IN_WORD, word_bits=known.value_bits)
-    return known if parameters.fixed_gain is None else replace(known, staging=native.FIXED_STAGE)
+def kernel_for(engine: Engine, detector: Detector, parameters: Parameters) -> Literal["numpy", "native"]:
+    """Which implementation corrects this detector: the reference where it alone does what is asked for."""
+    return "numpy" if engine.name == "numpy" or detector.needs_reference(parameters) else "native"
 
 
 def correct(
@@ -98,29 +89,23 @@ def correct(
     counts: native.Counts | None = None,
     how: native.Run | None = None,
 ) -> None:
-    """Correct frames in place of `energy` (keV), `stage` and `mask`; see the detector's own module for the formula.
+    """Correct frames in place of `energy`, `stage` and `mask`; see the detector's own module for the formula.
 
     raw, gain: (frames, slow, fast); constants: folded (`constants.fold`); counts: added to; how: block sizes and the
     like, by default the engine's threads and instruction set.
     Raises ConstantsMissing for a memory cell without constants.
     """
-    if engine.name == "numpy":
-        if detector is JUNGFRAU:
-            jungfrau.correct(
-                raw, gain, cells, constants, energy=energy, stage=stage, mask=mask, fixed_gain=parameters.fixed_gain
-            )
-        else:
-            assert gain is not None  # noqa: S101 - an AGIPD frame is a pair
-            agipd.correct(raw, gain, cells, constants, parameters, energy=energy, stage=stage, mask=mask)
+    if kernel_for(engine, detector, parameters) == "numpy":
+        detector.reference(raw, gain, cells, constants, parameters, energy=energy, stage=stage, mask=mask)
         if counts:
             _count(stage, mask, counts)
         return
-    coding = coding_of(detector, parameters, in_word=detector is JUNGFRAU and gain is None)
+    coding = detector.coding_for(parameters, in_word=gain is None)
     if coding.staging == native.THRESHOLDS and constants.thresholds is None:
         raise ConstantsInvalid("adaptive gain needs the constant ThresholdsDark")
     numbers = np.asarray(cells).astype(np.int64)
-    if detector is JUNGFRAU:
-        numbers[numbers == jungfrau.EMPTY_CELL] = -1
+    if detector.empty_cell is not None:
+        numbers[numbers == detector.empty_cell] = -1
     constants.require_cells(numbers)
     native.correct(
         raw,
@@ -132,18 +117,16 @@ def correct(
         mask=mask,
         stage=stage,
         counts=counts,
-        fixed_stage=parameters.fixed_gain or 0,
-        common_mode=_common_mode(parameters) if parameters.common_mode and detector.name == "AGIPD" else None,
+        fixed_stage=detector.stage_of(parameters),
+        common_mode=_common_mode(detector.asic, parameters) if parameters.common_mode and detector.asic else None,
         force=(_or_nan(parameters.force_medium_below), _or_nan(parameters.force_high_below)),
         how=how or native.Run(threads=engine.threads, instructions=engine.instructions),
     )
 
 
-def _common_mode(parameters: Parameters) -> native.CommonMode:
-    rows, columns = agipd.ASIC
-    return native.CommonMode(
-        rows, columns, parameters.cm_iterations, agipd.least_dark(parameters), parameters.cm_dark_range
-    )
+def _common_mode(asic: tuple[int, int], parameters: Parameters) -> native.CommonMode:
+    least = parameters.least_dark(asic[0] * asic[1])
+    return native.CommonMode(*asic, parameters.cm_iterations, least, parameters.cm_dark_range)
 
 
 def _or_nan(value: float | None) -> float:
@@ -152,7 +135,7 @@ def _or_nan(value: float | None) -> float:
 
 def _count(stage: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint32], counts: native.Counts) -> None:
     by_stage = np.bincount(stage.reshape(-1), minlength=256)
-    counts.stages += [by_stage[0], by_stage[1], by_stage[2], by_stage[jungfrau.NO_STAGE]]
+    counts.stages += [by_stage[0], by_stage[1], by_stage[2], by_stage[NO_STAGE]]
     bad = mask[mask != 0]
     for bit in range(32):
         counts.reasons[bit] += np.count_nonzero(bad & np.uint32(1 << bit))

@@ -9,14 +9,20 @@ in stage 2 is an error word of the sensor (jungfraujoch `jf_conversion.cpp`).
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
-from xdc_testbed.calibration.constants import ModuleConstants
+from xdc_testbed.calibration.constants import ModuleConstants, Reader
+from xdc_testbed.calibration.detector import Detector
+from xdc_testbed.calibration.manifest import Parameters
+from xdc_testbed.calibration.native import CODE_IN_BYTE, Coding
+from xdc_testbed.calibration.reference import NO_STAGE, settle
 
 EMPTY_CELL = 255
-NO_STAGE = 255
 ADC_MAX = 0x3FFF
 
 _STAGE_OF_CODE = {1: 1, 3: 2}
@@ -24,27 +30,26 @@ _WRONG_CODE = 2
 
 
 def correct(
-    adc: npt.NDArray[np.uint16],
-    code: npt.NDArray[np.uint8] | None,
+    raw: npt.NDArray[np.uint16],
+    gain: npt.NDArray[Any] | None,
     cells: npt.NDArray[np.integer],
     constants: ModuleConstants,
+    parameters: Parameters,
     *,
     energy: npt.NDArray[np.float32],
     stage: npt.NDArray[np.uint8],
     mask: npt.NDArray[np.uint32],
-    fixed_gain: int | None = None,
 ) -> None:
     """Correct frames in place of `energy`, `stage` and `mask`.
 
-    adc: (frames, slow, fast), ADU; code: same shape, gain bits, None when they are the two high bits of adc;
+    raw: (frames, slow, fast), ADU; gain: same shape, gain bits, None when they are the two high bits of the words;
     cells: (frames,), memory cell, 255 for an empty frame; energy: keV; stage: 0, 1, 2, or 255 where the gain bits are
     wrong; mask: bits of BadPixels. A pixel with wrong gain bits keeps the value of stage 0; an empty frame is NaN with
-    NO_DARK_DATA everywhere. fixed_gain: ignore the gain bits. Raises ConstantsMissing for a memory cell without
+    NO_DARK_DATA everywhere. In fixed gain the gain bits are ignored. Raises ConstantsMissing for a memory cell without
     constants.
     """
     constants.require_cells(cells[cells != EMPTY_CELL])
-    if code is None:
-        adc, code = adc & np.uint16(ADC_MAX), (adc >> 14).astype(np.uint8)
+    adc, code = (raw, gain) if gain is not None else (raw & np.uint16(ADC_MAX), (raw >> 14).astype(np.uint8))
     for frame, cell in enumerate(cells):
         if cell == EMPTY_CELL:
             energy[frame], stage[frame] = np.nan, NO_STAGE
@@ -58,7 +63,7 @@ def correct(
             energy[frame],
             stage[frame],
             mask[frame],
-            fixed_gain,
+            parameters.fixed_gain,
         )
 
 
@@ -85,9 +90,8 @@ def _frame(
         wrong = (code == _WRONG_CODE) | (code > max(_STAGE_OF_CODE))
         stage[wrong] = NO_STAGE
         mask[wrong] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
-    energy[np.isnan(energy)] = np.nan  # one bit pattern, whatever produced it
     mask[_out_of_range(adc, stage)] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
-    mask[~np.isfinite(energy)] |= np.uint32(BadPixels.VALUE_IS_NAN)
+    settle(energy, mask)
 
 
 def _take_stage(
@@ -112,3 +116,35 @@ def _out_of_range(adc: npt.NDArray[np.uint16], stage: npt.NDArray[np.uint8]) -> 
     error_word = (adc == ADC_MAX) & (stage == 2)
     outside: npt.NDArray[np.bool_] = at_the_end | error_word | (adc > ADC_MAX)
     return outside
+
+
+def read(reader: Reader) -> ModuleConstants:
+    """Offset10Hz (ADU), RelativeGain10Hz (ADU/keV), BadPixelsDark10Hz, and BadPixelsFF10Hz where there is one."""
+    offset, gain = reader.planes("Offset10Hz"), reader.planes("RelativeGain10Hz")
+    with np.errstate(divide="ignore"):
+        factor = np.float32(1) / gain
+    return reader.finish(offset, factor, reader.bits("BadPixelsDark10Hz", optional="BadPixelsFF10Hz"))
+
+
+JUNGFRAU = Detector(
+    name="JUNGFRAU",
+    raw_source=re.compile(
+        r"(?P<detector>[^/]+_(?:JNGFR|JF[14]M|JUNGF|JF500K\d?|JF))/DET/"
+        r"(?P<device>(?:JNGFR|MODULE_|RECEIVER-)(?P<module>\d+)):daqOutput"
+    ),
+    module_name="JNGFR{:02d}",
+    corrected_channel="daqOutput",
+    group="data",
+    image="adc",
+    frame=(512, 1024),
+    stored=(None, 512, 1024),
+    per_row=("frameNumber", "memoryCell", "timestamp"),
+    cell="memoryCell",
+    stages=3,
+    coding=Coding(CODE_IN_BYTE, value_bits=ADC_MAX, code_shift=14, code1=1, code2=3, counts_down=True),
+    reference=correct,
+    recipe=read,
+    code="gain",
+    empty_cell=EMPTY_CELL,
+    any_single_cell=True,
+)

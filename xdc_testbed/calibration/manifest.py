@@ -6,6 +6,7 @@ No clock in it: the same inputs, constants, parameters and code give the same ma
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from functools import cache
 from importlib.resources import files
@@ -60,6 +61,10 @@ class Parameters(_Record):
     fixed_gain: Literal[0, 1, 2] | None = None
     legacy_names: bool = True
     constants: Choice = Choice()
+
+    def least_dark(self, pixels: int) -> int:
+        """Number of dark pixels below which so many pixels are left alone by the common mode."""
+        return math.ceil(self.cm_dark_fraction * pixels)
 
 
 class FileRecord(_Record):

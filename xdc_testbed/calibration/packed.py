@@ -29,7 +29,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xdc_testbed.calibration.constants import CLOSEST, ModuleConstants, fold, read_constants
-from xdc_testbed.calibration.detectors import Module
+from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.failures import ConstantsInvalid
 from xdc_testbed.calibration.manifest import Choice, ConstantRecord, Constants, FileRecord
 from xdc_testbed.calibration.versions import Version, candidates, require_recent

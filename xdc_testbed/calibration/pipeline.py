@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from xdc_testbed.calibration import engine, jungfrau
+from xdc_testbed.calibration import engine
 from xdc_testbed.calibration.badpixels import reasons
 from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Progress, Work, correct_blocks
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
-from xdc_testbed.calibration.detectors import JUNGFRAU
 from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.failures import CalibrationError, InputChanged, InputInvalid, OutputFailed
 from xdc_testbed.calibration.frames import Frames, Place
@@ -140,7 +139,6 @@ def _pixels(
 ) -> Counts:
     """Write the corrected file `part`."""
     detector = raw.module.detector
-    separate = detector.group == "data"
     with create_corrected(part, raw, legacy_names=parameters.legacy_names) as corrected:
         if not len(place):
             return Counts.zero()
@@ -151,8 +149,8 @@ def _pixels(
                 engine=chosen,
                 constants=constants,
                 parameters=parameters,
-                image=Frames(raw.dataset(detector.image), detector.stored_unit, descriptor),
-                code=Frames(raw.dataset("gain"), detector.frame, descriptor) if separate else None,
+                image=Frames(raw.dataset(detector.image), detector.unit, descriptor),
+                code=Frames(raw.dataset(detector.code), detector.frame, descriptor) if detector.code else None,
                 place=place,
                 cells=cells,
                 together=TRAINS_TOGETHER * int(raw.index.count.max()) * _frames_per_row(raw),
@@ -201,8 +199,8 @@ _STAGES = ("0", "1", "2", "none")
 
 
 def _frames_per_row(raw: RawFile) -> int:
-    """JUNGFRAU stores all memory cells of a train in one row, AGIPD one frame per row."""
-    return int(raw.dataset("adc").shape[1]) if raw.module.detector is JUNGFRAU else 1
+    detector = raw.module.detector
+    return detector.frames_per_row(raw.dataset(detector.image).shape)
 
 
 def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArray[np.int64]]:
@@ -210,11 +208,13 @@ def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArra
 
     Raises ConstantsMissing for a memory cell without constants.
     """
-    rows, per_row = raw.index.rows, _frames_per_row(raw)
-    cells = raw.dataset(raw.module.detector.cell)[...][rows].reshape(-1).astype(np.int64)
-    used = cells != jungfrau.EMPTY_CELL if raw.module.detector is JUNGFRAU else np.ones(cells.size, bool)
-    if raw.module.detector is JUNGFRAU and per_row == 1 and constants.cells == 1:
-        cells[used] = 0  # the number of the one cell in use is arbitrary
+    rows, per_row, detector = raw.index.rows, _frames_per_row(raw), raw.module.detector
+    cells = np.zeros(rows.size * per_row, np.int64)
+    if detector.cell:
+        cells[:] = raw.dataset(detector.cell)[...][rows].reshape(-1)
+    used = np.ones(cells.size, bool) if detector.empty_cell is None else cells != detector.empty_cell
+    if detector.any_single_cell and per_row == 1 and constants.cells == 1:
+        cells[used] = 0
     constants.require_cells(cells[used])
     place = Place(np.repeat(rows, per_row), np.tile(np.arange(per_row, dtype=np.intp), rows.size))
     return place, cells

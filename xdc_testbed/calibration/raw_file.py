@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from xdc_testbed.calibration.detectors import Module, identify
+from xdc_testbed.calibration.detector import Module
+from xdc_testbed.calibration.detectors import identify
 from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
 from xdc_testbed.calibration.superblock import require_complete
 
@@ -85,7 +86,7 @@ class RawFile:
     def column(self, key: str) -> npt.NDArray[Any]:
         """A small per-row key of all taken rows, without a second axis of length one that is only padding."""
         values: npt.NDArray[Any] = self.dataset(key)[...][self.index.rows]
-        padded = self.module.detector.group == "image" and values.ndim == 2 and values.shape[1] == 1
+        padded = not self.module.detector.several and values.ndim == 2 and values.shape[1] == 1
         return values[:, 0] if padded else values
 
 
@@ -199,14 +200,14 @@ def _valid(file: h5py.File, train_ids: Unsigned, version: tuple[int, int]) -> np
 def _check_shapes(raw: RawFile) -> None:
     detector = raw.module.detector
     image = raw.dataset(detector.image)
-    expected = detector.stored_frame
+    expected = detector.stored
     fits = len(image.shape) == len(expected) + 1 and all(
         want in (None, have) for want, have in zip(expected, image.shape[1:], strict=True)
     )
     if not fits or (image.dtype.kind, image.dtype.itemsize) != ("u", 2):
         raise InputInvalid(f"{detector.image} is {image.dtype} {image.shape[1:]}, expected uint16 {expected}")
-    keys = [detector.image, detector.cell] + (["gain"] if detector.group == "data" else [])
-    rows = min(raw.dataset(key).shape[0] for key in keys)
+    keys = (detector.image, detector.cell, detector.code)
+    rows = min(raw.dataset(key).shape[0] for key in keys if key)
     ends = raw.index.first + raw.index.count
     complete = (ends <= rows) | (raw.index.count == 0)
     if not complete.all():

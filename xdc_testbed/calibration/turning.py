@@ -54,7 +54,7 @@ class Stored:
         return found.hexdigest()
 
     def turned(self, stages: int | None, kind: type[np.float32] | type[np.uint32]) -> npt.NDArray[Any]:
-        """[cell, stage, slow, fast], the first `stages` of the gain axis; [cell, slow, fast] for None."""
+        """[cell, stage, slow, fast], the first `stages` of the gain axis; one stage for None, no such axis."""
         fast, slow, cells = self.shape[:3]
         gains = self.shape[3] if stages is not None else 1
         kept = stages if stages is not None else 1
@@ -79,7 +79,7 @@ class Stored:
 
         with ThreadPoolExecutor(min(_THREADS, len(os.sched_getaffinity(0)))) as pool:
             list(pool.map(strip, range(0, slow, deep)))
-        return planes if stages is not None else planes[:, 0]
+        return planes
 
     def _strip(self, first: int, rows: int, row: int, out: npt.NDArray[Any]) -> None:
         if self._values is not None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from xdc_testbed.calibration.detectors import Module
+from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.failures import ConstantsMissing, ConstantsOutdated
 from xdc_testbed.calibration.manifest import Choice, Condition, Constants
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdc_testbed.calibration import jungfrau
+from xdc_testbed.calibration import Parameters, jungfrau
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.failures import ConstantsMissing
@@ -28,7 +28,8 @@ def correct(adc: Any, code: Any, module: ModuleConstants, cell: int = 0, **optio
     adc, code = np.array(adc, np.uint16)[None, None], np.array(code, np.uint8)[None, None]
     energy, stage, mask = (np.full(adc.shape, 77, t) for t in (np.float32, np.uint8, np.uint32))
     cells = np.array([cell], np.uint8)
-    jungfrau.correct(adc, code, cells, module, energy=energy, stage=stage, mask=mask, **options)
+    parameters = Parameters(**options)
+    jungfrau.correct(adc, code, cells, module, parameters, energy=energy, stage=stage, mask=mask)
     return energy[0, 0], stage[0, 0], mask[0, 0]
 
 

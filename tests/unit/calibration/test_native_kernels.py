@@ -134,7 +134,7 @@ def test_energy_alone_is_the_energy_with_everything(instructions: int, streaming
         module = some_constants(rng, 2, frame, thresholds=thresholds)
         raw = rng.integers(0, 1 << 14, (9, *frame)).astype(np.uint16)
         gain = rng.integers(3000, 9000, raw.shape).astype(np.uint16) if thresholds else rng.integers(0, 4, raw.shape)
-        coding = engine.coding_of(detector, Parameters())
+        coding = detector.coding_for(Parameters(), in_word=False)
         folded = planes_of(fold(module, adaptive=True))
         how = native.Run(2, instructions, block=256, streaming=streaming)
         energy, stage, mask = results(9, frame)
@@ -168,7 +168,7 @@ def test_a_memory_cell_without_constants_is_refused() -> None:
 @pytest.mark.parametrize("wrong", ["raw", "energy", "cells", "mask"])
 def test_arrays_that_do_not_fit_never_reach_the_library(wrong: str) -> None:
     rng = np.random.default_rng(1)
-    coding = engine.coding_of(JUNGFRAU, Parameters())
+    coding = JUNGFRAU.coding_for(Parameters(), in_word=False)
     folded = planes_of(some_constants(rng, 2, (4, 8), thresholds=False))
     raw, code = np.zeros((3, 4, 8), np.uint16), np.zeros((3, 4, 8), np.uint8)
     energy, stage, mask = results(3, (4, 8))

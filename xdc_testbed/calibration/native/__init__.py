@@ -13,7 +13,7 @@ import ctypes
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -72,6 +72,14 @@ class Coding:
     code1: int = 1
     code2: int = 2
     counts_down: bool = False
+
+    def in_word(self) -> Coding:
+        """The same codes, in the high bits of the word."""
+        return replace(self, staging=CODE_IN_WORD, word_bits=self.value_bits)
+
+    def fixed(self) -> Coding:
+        """The same values, whatever the codes say."""
+        return replace(self, staging=FIXED_STAGE)
 
 
 @dataclass(frozen=True)
