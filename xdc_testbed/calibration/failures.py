@@ -13,11 +13,18 @@ CalibrationError
 
 from __future__ import annotations
 
+import re
+
 from xdc_testbed.errors import RequirementMissing, XdcError
 
 
 class CalibrationError(XdcError):
     """A raw file could not be corrected; the message is one line and names the reason."""
+
+    @property
+    def name(self) -> str:
+        """As the manifest calls it: InputTruncated is `input-truncated`."""
+        return re.sub(r"(?<=.)([A-Z])", r"-\1", type(self).__name__).lower()
 
 
 class InputTruncated(CalibrationError):

@@ -117,6 +117,7 @@ class Constants(_Record):
 class FileOutcome(_Record):
     """What became of one raw file.
 
+    failure: the name of what went wrong (docs/reference/outcomes.md), reason: in one sentence;
     recorded: when the data was taken, as far as the file says; constants are chosen by it.
     trains: in the corrected file; trains_without_data: of these, with no frame; trains_dropped: not taken
     over, because their ID is flagged invalid or does not increase; pixels_by_stage: keys "0", "1", "2",
@@ -125,6 +126,7 @@ class FileOutcome(_Record):
 
     input: FileRecord
     outcome: Literal["corrected", "failed"]
+    failure: str | None = None
     reason: str | None = None
     output: FileRecord | None = None
     recorded: AwareDatetime | None = None
@@ -139,9 +141,22 @@ class FileOutcome(_Record):
     pixels_by_reason: dict[str, int] = {}
 
 
+class Gap(_Record):
+    """Trains that the corrected run has in other modules of a detector, and not in this one.
+
+    trains: how many of `of_trains`; all of them when the module is missing.
+    """
+
+    detector: str
+    module: str
+    trains: int
+    of_trains: int
+
+
 class CalibrationManifest(_Record):
     """The whole record.
 
+    gaps: of a run, modules that lack trains;
     kernel_path: which implementation computed; software: what the bytes of the output depend on.
     """
 
@@ -151,6 +166,7 @@ class CalibrationManifest(_Record):
     software: dict[str, str]
     parameters: Parameters
     files: tuple[FileOutcome, ...]
+    gaps: tuple[Gap, ...] = ()
 
     def to_json(self) -> str:
         """Render for storing beside the corrected file; the same content always gives the same text."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from xdc_testbed.calibration import engine
 from xdc_testbed.calibration.badpixels import reasons
 from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Progress, Work, correct_blocks
+from xdc_testbed.calibration.completeness import gaps
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
 from xdc_testbed.calibration.engine import Engine
@@ -30,15 +32,19 @@ from xdc_testbed.calibration.manifest import (
     Constants,
     FileOutcome,
     FileRecord,
+    Gap,
     Parameters,
     code_version,
     software,
 )
 from xdc_testbed.calibration.native import Counts
 from xdc_testbed.calibration.packed import open_constants
-from xdc_testbed.calibration.raw_file import RawFile, open_raw
+from xdc_testbed.calibration.raw_file import RawFile, open_raw, reading
 
 log = logging.getLogger(__name__)
+
+Watch = Callable[[str, int, int], None]
+"""Name of a raw file, frames done, frames in all."""
 
 
 def corrected_name(raw_name: str) -> str:
@@ -63,30 +69,52 @@ def calibrate_file(
     return _manifest(parameters, chosen, [_correct_file(raw, out, constants, parameters, chosen, packed)])
 
 
+def raw_files(folder: Path) -> list[Path]:
+    """The raw files of a run. Raises InputInvalid when there is none."""
+    paths = sorted(folder.glob("RAW-*.h5"))
+    if not paths:
+        raise InputInvalid(f"no raw file in {folder}", remedy="a run is a folder of RAW-R....h5 files")
+    return paths
+
+
 def calibrate_run(
-    raw: Path, out: Path, constants: Path, *, parameters: Parameters | None = None, packed: Path | None = None
+    raw: Path,
+    out: Path,
+    constants: Path,
+    *,
+    parameters: Parameters | None = None,
+    packed: Path | None = None,
+    watch: Watch | None = None,
 ) -> CalibrationManifest:
     """Correct every raw file of a folder into `out`; one that fails is recorded and the others go on.
 
-    Raises InputInvalid when the folder has no raw file.
+    watch: told of every file and its frames. Raises InputInvalid when the folder has no raw file.
     """
     parameters, chosen = parameters or Parameters(), engine.choose()
+    paths = raw_files(raw)
     out.mkdir(parents=True, exist_ok=True)
-    paths = sorted(raw.glob("RAW-*.h5"))
-    if not paths:
-        raise InputInvalid(f"no raw file in {raw}", remedy="a run is a folder of RAW-R....h5 files")
     outcomes = []
     for path in paths:
+        target = out / corrected_name(path.name)
+        progress = partial(watch, path.name) if watch else None
         try:
-            outcomes.append(_correct_file(path, out / corrected_name(path.name), constants, parameters, chosen, packed))
+            outcomes.append(_correct_file(path, target, constants, parameters, chosen, packed, progress))
         except CalibrationError as error:
-            log.warning("%s: %s", path.name, error.message)
-            outcomes.append(FileOutcome(input=FileRecord.of(path), outcome="failed", reason=error.message))
-    return _manifest(parameters, chosen, outcomes)
+            log.info("%s: %s", path.name, error.message)
+            outcomes.append(failed(path, error))
+    return _manifest(parameters, chosen, outcomes, gaps(out, constants, outcomes))
 
 
-def _manifest(parameters: Parameters, chosen: Engine, outcomes: Iterable[FileOutcome]) -> CalibrationManifest:
+def failed(path: Path, error: CalibrationError) -> FileOutcome:
+    """The record of a file that was not corrected."""
+    return FileOutcome(input=FileRecord.of(path), outcome="failed", failure=error.name, reason=error.message)
+
+
+def _manifest(
+    parameters: Parameters, chosen: Engine, outcomes: Iterable[FileOutcome], missing: tuple[Gap, ...] = ()
+) -> CalibrationManifest:
     return CalibrationManifest(
+        gaps=missing,
         code_version=code_version(),
         kernel_path=chosen.name,
         software=software(),
@@ -211,7 +239,8 @@ def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArra
     rows, per_row, detector = raw.index.rows, _frames_per_row(raw), raw.module.detector
     cells = np.zeros(rows.size * per_row, np.int64)
     if detector.cell:
-        cells[:] = raw.dataset(detector.cell)[...][rows].reshape(-1)
+        with reading():
+            cells[:] = raw.dataset(detector.cell)[...][rows].reshape(-1)
     used = np.ones(cells.size, bool) if detector.empty_cell is None else cells != detector.empty_cell
     if detector.any_single_cell and per_row == 1 and constants.cells == 1:
         cells[used] = 0

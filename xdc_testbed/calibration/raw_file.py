@@ -85,7 +85,8 @@ class RawFile:
 
     def column(self, key: str) -> npt.NDArray[Any]:
         """A small per-row key of all taken rows, without a second axis of length one that is only padding."""
-        values: npt.NDArray[Any] = self.dataset(key)[...][self.index.rows]
+        with reading():
+            values: npt.NDArray[Any] = self.dataset(key)[...][self.index.rows]
         padded = not self.module.detector.several and values.ndim == 2 and values.shape[1] == 1
         return values[:, 0] if padded else values
 
@@ -103,20 +104,47 @@ def open_raw(path: Path) -> Iterator[RawFile]:
     except OSError as error:
         raise InputInvalid(f"input cannot be opened as HDF5: {error}") from error
     with file:
-        version = _version(file)
-        module = identify(_sources(file, version))
-        group = file.get(f"INSTRUMENT/{module.raw_source}/{module.detector.group}")
-        if not isinstance(group, h5py.Group):
-            raise InputInvalid(f"{module.raw_source} is declared but has no data group")
-        raw = RawFile(
-            module=module,
-            index=_index(file, module, version),
-            metadata={k: file[f"METADATA/{k}"][:1] for k in _METADATA if f"METADATA/{k}" in file},
-            sequence=int(file["METADATA/sequenceNumber"][0]) if "METADATA/sequenceNumber" in file else 0,
-            group=group,
-        )
-        _check_shapes(raw)
+        with reading():
+            raw = _read(file)
         yield raw
+
+
+def _read(file: h5py.File) -> RawFile:
+    version = _version(file)
+    module = identify(_sources(file, version))
+    group = file.get(f"INSTRUMENT/{module.raw_source}/{module.detector.group}")
+    if not isinstance(group, h5py.Group):
+        raise InputInvalid(f"{module.raw_source} is declared but has no data group")
+    raw = RawFile(
+        module=module,
+        index=_index(file, module, version),
+        metadata={k: file[f"METADATA/{k}"][:1] for k in _METADATA if f"METADATA/{k}" in file},
+        sequence=int(file["METADATA/sequenceNumber"][0]) if "METADATA/sequenceNumber" in file else 0,
+        group=group,
+    )
+    _check_shapes(raw)
+    return raw
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What HDF5 and numpy say of damaged content is told in one sentence. Raises InputInvalid."""
+    try:
+        yield
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        ArithmeticError,
+    ) as error:
+        raise InputInvalid(
+            f"input is damaged: {(str(error) or type(error).__name__).splitlines()[0]}",
+            remedy="transfer the file again from where it was written",
+        ) from error
 
 
 def read_module(path: Path) -> Module:
@@ -208,8 +236,8 @@ def _check_shapes(raw: RawFile) -> None:
         raise InputInvalid(f"{detector.image} is {image.dtype} {image.shape[1:]}, expected uint16 {expected}")
     keys = (detector.image, detector.cell, detector.code)
     rows = min(raw.dataset(key).shape[0] for key in keys if key)
-    ends = raw.index.first + raw.index.count
-    complete = (ends <= rows) | (raw.index.count == 0)
+    first, count = raw.index.first, raw.index.count
+    complete = ((count <= rows) & (first <= rows - np.minimum(count, rows))) | (count == 0)
     if not complete.all():
         raise InputTruncated(
             f"input ends in train {int(np.argmin(complete)) + 1} of {complete.size}",
