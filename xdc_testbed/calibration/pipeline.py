@@ -57,16 +57,22 @@ def corrected_name(raw_name: str) -> str:
 
 
 def calibrate_file(
-    raw: Path, out: Path, constants: Path, *, parameters: Parameters | None = None, packed: Path | None = None
+    raw: Path,
+    out: Path,
+    constants: Path,
+    *,
+    parameters: Parameters | None = None,
+    packed: Path | None = None,
+    progress: Progress | None = None,
 ) -> CalibrationManifest:
     """Correct one raw file into `out` with the constants below the folder `constants`.
 
-    packed: folder of packed constants, which are compiled there when they are used for the first time.
-    Raises CalibrationError (see failures); then `out` is
+    packed: folder of packed constants, which are compiled there when they are used for the first time; progress: told
+    of frames done and frames in all. Raises CalibrationError (see failures); then `out` is
     untouched.
     """
     parameters, chosen = parameters or Parameters(), engine.choose()
-    return _manifest(parameters, chosen, [_correct_file(raw, out, constants, parameters, chosen, packed)])
+    return _manifest(parameters, chosen, [_correct_file(raw, out, constants, parameters, chosen, packed, progress)])
 
 
 def raw_files(folder: Path) -> list[Path]:

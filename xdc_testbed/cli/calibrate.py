@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xdc_testbed.errors import VerifyFailed, WrongUsage
 
+if TYPE_CHECKING:
+    from xdc_testbed.calibration import CalibrationManifest, Parameters
+    from xdc_testbed.calibration.manifest import FileOutcome
+    from xdc_testbed.calibration.pipeline import Watch
+
 app = typer.Typer()
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 @app.command()
@@ -21,28 +33,178 @@ def calibrate(
         Path | None, typer.Option("--packed", help="Folder of packed constants.", show_default="below ~/.cache")
     ] = None,
     common_mode: Annotated[bool, typer.Option("--common-mode", help="Subtract the common mode.")] = False,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="Constants closest in time to the data, or the last ones prior to it.")
+    ] = "closest",
+    at: Annotated[
+        datetime | None, typer.Option("--at", formats=_TIMES, help="Take constants as for data of this time, UTC.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None, typer.Option("--condition", help="name=value, compared with those of the constants.")
+    ] = None,
+    within_days: Annotated[
+        float | None, typer.Option("--within-days", help="Take no constants that are further away from the data.")
+    ] = None,
+    from_manifest: Annotated[
+        Path | None, typer.Option("--from-manifest", help="Repeat what this manifest records, and compare.")
+    ] = None,
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Also write report.html with pictures of every module.")
+    ] = False,
 ) -> None:
     """Calibrate detector files without a testbed."""
-    from xdc_testbed.calibration import Parameters, calibrate_file, calibrate_run, engine
+    from xdc_testbed.calibration import engine
     from xdc_testbed.calibration.packed import default_folder
-    from xdc_testbed.calibration.pipeline import corrected_name
 
-    parameters, packed = Parameters(common_mode=common_mode), packed or default_folder()
+    packed = packed or default_folder()
     if not raw.exists():
         raise WrongUsage(f"{raw} is not there", remedy="give a RAW-R....h5 file or the folder of a run")
+    if plots:
+        _require_pictures()
     print(f"kernels: {engine.choose()}")
-    if raw.is_dir():
-        manifest = calibrate_run(raw, out, constants, parameters=parameters, packed=packed)
-        record = out / "manifest.json"
-    else:
-        target = out / corrected_name(raw.name)
-        out.mkdir(parents=True, exist_ok=True)
-        manifest = calibrate_file(raw, target, constants, parameters=parameters, packed=packed)
-        record = out / f"{target.name}.manifest.json"
+    if from_manifest:
+        _repeat(from_manifest, raw, out, constants, packed)
+        return
+    parameters = _parameters(
+        common_mode=common_mode, strategy=strategy, at=at, conditions=condition or (), within_days=within_days
+    )
+    manifest, record = _correct(raw, out, constants, parameters, packed)
     record.write_text(manifest.to_json())
-    for file in manifest.files:
-        print(f"{file.input.name}: {file.reason or f'{file.trains} trains, {file.frames} frames'}")
+    _summary(manifest)
     print(f"manifest: {record}")
+    if plots:
+        from xdc_testbed.calibration.run_page import write_page
+
+        print(f"report: {write_page(manifest, raw if raw.is_dir() else raw.parent, out)}")
     failed = sum(file.outcome == "failed" for file in manifest.files)
     if failed:
         raise VerifyFailed(f"{failed} of {len(manifest.files)} files were not corrected", remedy=f"see {record}")
+
+
+def _correct(
+    raw: Path, out: Path, constants: Path, parameters: Parameters, packed: Path
+) -> tuple[CalibrationManifest, Path]:
+    from xdc_testbed.calibration import calibrate_file, calibrate_run
+    from xdc_testbed.calibration.pipeline import corrected_name, raw_files
+
+    if raw.is_dir():
+        with _progress(len(raw_files(raw))) as watch:
+            manifest = calibrate_run(raw, out, constants, parameters=parameters, packed=packed, watch=watch)
+        return manifest, out / "manifest.json"
+    target = out / corrected_name(raw.name)
+    out.mkdir(parents=True, exist_ok=True)
+    with _progress(1) as watch:
+        progress = partial(watch, raw.name) if watch else None
+        manifest = calibrate_file(raw, target, constants, parameters=parameters, packed=packed, progress=progress)
+    return manifest, out / f"{target.name}.manifest.json"
+
+
+def _repeat(path: Path, raw: Path, out: Path, constants: Path, packed: Path) -> None:
+    from pydantic import ValidationError
+
+    from xdc_testbed.calibration import CalibrationManifest
+    from xdc_testbed.calibration.repeat import repeat
+
+    try:
+        recorded = CalibrationManifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise WrongUsage(
+            f"{path} is no manifest: {str(error).splitlines()[0]}", remedy="give a manifest.json"
+        ) from error
+    with _progress(len(recorded.files)) as watch:
+        done = repeat(recorded, raw, out, constants, packed=packed, watch=watch)
+    record = out / "manifest.json"
+    record.write_text(done.manifest.to_json())
+    for line in done.changed:
+        print(f"changed since: {line}")
+    for name, why in done.differences.items():
+        print(f"{name}: {why}")
+    same = len(recorded.files) - len(done.differences)
+    print(f"repeated: {same} of {len(recorded.files)} files with the recorded outcome; manifest: {record}")
+    if done.differences:
+        raise VerifyFailed(
+            f"{len(done.differences)} of {len(recorded.files)} files differ from {path.name}",
+            remedy=f"compare it with {record}",
+        )
+
+
+def _parameters(*, common_mode: bool, conditions: Any, at: datetime | None, **choice: Any) -> Parameters:
+    """Raises WrongUsage with the option that is wrong."""
+    from pydantic import ValidationError
+
+    from xdc_testbed.calibration import Parameters
+
+    named: dict[str, float | str] = {}
+    for text in conditions:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise WrongUsage(
+                f"--condition {text!r} is not name=value", remedy="for example --condition bias_voltage=300"
+            )
+        try:
+            named[name] = float(value)
+        except ValueError:
+            named[name] = value
+    when = at.strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
+    try:
+        return Parameters.model_validate(
+            {"common_mode": common_mode, "constants": {**choice, "at": when, "conditions": named}}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][-1]).replace("_", "-")
+        raise WrongUsage(f"--{option}: {first['msg']}", remedy="xdc-testbed calibrate --help") from error
+
+
+def _summary(manifest: CalibrationManifest) -> None:
+    """A line for each file, then what the run lacks."""
+    width = max(len(file.input.name) for file in manifest.files)
+    print(f"{'file':{width}}  {'trains':>6}  {'frames':>7}  {'dropped':>7}  outcome")
+    for file in manifest.files:
+        told = f"{file.failure}: {file.reason}" if file.failure else f"corrected{_most_frequent(file)}"
+        print(f"{file.input.name:{width}}  {file.trains:>6}  {file.frames:>7}  {file.trains_dropped:>7}  {told}")
+    for gap in manifest.gaps:
+        whole = gap.trains == gap.of_trains
+        what = "is missing" if whole else f"lacks {gap.trains} of {gap.of_trains} trains that other modules have"
+        print(f"{gap.detector} {gap.module} {what}")
+
+
+def _most_frequent(file: FileOutcome) -> str:
+    """Why most of the bad pixels are bad."""
+    pixels = sum(file.pixels_by_stage.values())
+    if not (pixels and file.pixels_by_reason):
+        return ""
+    name, number = max(file.pixels_by_reason.items(), key=lambda item: item[1])
+    return f", {100 * number / pixels:.2f} % {name}"
+
+
+@contextmanager
+def _progress(files: int) -> Iterator[Watch | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        run = bar.add_task("files", total=files)
+        frames = bar.add_task("frames", total=None)
+        seen: set[str] = set()
+
+        def watch(name: str, done: int, of: int) -> None:
+            seen.add(name)
+            bar.update(run, completed=len(seen) - (done < of))
+            bar.update(frames, description=name, completed=done, total=of)
+
+        yield watch
+
+
+def _require_pictures() -> None:
+    from importlib.util import find_spec
+
+    from xdc_testbed.errors import RequirementMissing
+
+    if find_spec("matplotlib") is None:
+        raise RequirementMissing("--plots needs matplotlib", remedy="pip install 'xdc-testbed[report]'")
