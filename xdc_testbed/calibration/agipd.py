@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants, Reader
-from xdc_testbed.calibration.detector import Detector
+from xdc_testbed.calibration.detector import DarkNames, Detector
 from xdc_testbed.calibration.failures import ConstantsInvalid
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import THRESHOLDS, Coding
@@ -155,4 +155,5 @@ AGIPD = Detector(
     reference=correct,
     recipe=read,
     asic=ASIC,
+    darks=DarkNames(thresholds="ThresholdsDark"),
 )

@@ -52,6 +52,16 @@ class Recipe(Protocol):
 
 
 @dataclass(frozen=True)
+class DarkNames:
+    """How the facility calls the constants that come from dark runs. thresholds: of a detector with gain levels."""
+
+    offset: str = "Offset"
+    noise: str = "Noise"
+    bad: str = "BadPixelsDark"
+    thresholds: str | None = None
+
+
+@dataclass(frozen=True)
 class Detector:
     """One detector type.
 
@@ -63,7 +73,8 @@ class Detector:
     empty_cell: number of a cell in which no frame was taken; any_single_cell: whether the number of the cell is
     arbitrary when only one is in use; stages: number of gain stages; coding: how a pixel tells its stage; code: key
     of the gain codes when they are a dataset of their own; asic: pixels that share a common mode in the native
-    kernels; by_reference: parameters that only the numpy reference carries out.
+    kernels; by_reference: parameters that only the numpy reference carries out; darks: names of
+    the constants from dark runs.
     """
 
     name: str
@@ -85,6 +96,7 @@ class Detector:
     any_single_cell: bool = False
     asic: tuple[int, int] | None = None
     by_reference: tuple[str, ...] = ()
+    darks: DarkNames = DarkNames()
 
     @property
     def several(self) -> bool:

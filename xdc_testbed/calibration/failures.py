@@ -4,6 +4,7 @@ CalibrationError
 ├── InputTruncated     the file ends before its own description of itself does
 ├── InputInvalid       not HDF5, no detector in it, or an index that contradicts itself
 ├── InputChanged       the raw file was replaced or written while it was read
+├── DarksInvalid       dark runs that do not go together with the detector
 ├── OutputFailed       the corrected file could not be written: no room, no permission
 ├── ConstantsMissing   no constants for this module or for a memory cell of it
 ├── ConstantsMismatch  there are constants, but taken under other conditions or of another unit
@@ -37,6 +38,10 @@ class InputInvalid(CalibrationError):
 
 class InputChanged(CalibrationError):
     """The raw file is not the one that was opened any more."""
+
+
+class DarksInvalid(CalibrationError):
+    """Dark runs and detector do not go together, or nobody knows when the runs were taken."""
 
 
 class OutputFailed(CalibrationError):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants, Reader
-from xdc_testbed.calibration.detector import Detector
+from xdc_testbed.calibration.detector import DarkNames, Detector
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import CODE_IN_BYTE, Coding
 from xdc_testbed.calibration.reference import NO_STAGE, settle
@@ -147,4 +147,5 @@ JUNGFRAU = Detector(
     code="gain",
     empty_cell=EMPTY_CELL,
     any_single_cell=True,
+    darks=DarkNames("Offset10Hz", "Noise10Hz", "BadPixelsDark10Hz"),
 )

@@ -237,21 +237,23 @@ def _frames_per_row(raw: RawFile) -> int:
     return detector.frames_per_row(raw.dataset(detector.image).shape)
 
 
-def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArray[np.int64]]:
-    """Where each frame of the corrected file is in the raw file, and its memory cell.
-
-    Raises ConstantsMissing for a memory cell without constants.
-    """
+def frames_of(raw: RawFile) -> tuple[Place, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Where each frame that is taken over is in the raw file, its memory cell, and whether it was taken at all."""
     rows, per_row, detector = raw.index.rows, _frames_per_row(raw), raw.module.detector
     cells = np.zeros(rows.size * per_row, np.int64)
     if detector.cell:
         with reading():
             cells[:] = raw.dataset(detector.cell)[...][rows].reshape(-1)
     used = np.ones(cells.size, bool) if detector.empty_cell is None else cells != detector.empty_cell
-    if detector.any_single_cell and per_row == 1 and constants.cells == 1:
+    return Place(np.repeat(rows, per_row), np.tile(np.arange(per_row, dtype=np.intp), rows.size)), cells, used
+
+
+def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArray[np.int64]]:
+    """As `frames_of`, with memory cells by their constants. Raises ConstantsMissing for one without."""
+    place, cells, used = frames_of(raw)
+    if raw.module.detector.any_single_cell and _frames_per_row(raw) == 1 and constants.cells == 1:
         cells[used] = 0
     constants.require_cells(cells[used])
-    place = Place(np.repeat(rows, per_row), np.tile(np.arange(per_row, dtype=np.intp), rows.size))
     return place, cells
 
 

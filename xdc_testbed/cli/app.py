@@ -23,6 +23,7 @@ VERBS = {
     "demo": "Run the event-driven calibration with detector data; writes a report.",
     "test": "Run the interoperability suite or a soak with faults; writes JUnit, JSON lines and HTML.",
     "calibrate": "Calibrate detector files without a testbed.",
+    "darks": "Make constants from dark runs, one for each gain stage.",
     "events": "Dead letters of the event router; what the rules would do.",
     "actions": "Build the archive of the OpenWhisk actions; list them.",
     "ssh": "Log in to a node, or run one command there.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xdc_testbed.cli.conditions import parsed
 from xdc_testbed.errors import VerifyFailed, WrongUsage
 
 if TYPE_CHECKING:
@@ -134,21 +135,10 @@ def _parameters(*, common_mode: bool, conditions: Any, at: datetime | None, **ch
 
     from xdc_testbed.calibration import Parameters
 
-    named: dict[str, float | str] = {}
-    for text in conditions:
-        name, sign, value = text.partition("=")
-        if not (name and sign and value):
-            raise WrongUsage(
-                f"--condition {text!r} is not name=value", remedy="for example --condition bias_voltage=300"
-            )
-        try:
-            named[name] = float(value)
-        except ValueError:
-            named[name] = value
     when = at.strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
     try:
         return Parameters.model_validate(
-            {"common_mode": common_mode, "constants": {**choice, "at": when, "conditions": named}}
+            {"common_mode": common_mode, "constants": {**choice, "at": when, "conditions": parsed(conditions)}}
         )
     except ValidationError as error:
         first = error.errors()[0]

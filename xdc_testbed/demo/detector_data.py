@@ -160,6 +160,23 @@ def write_run(directory: Path, plan: RunPlan) -> RunManifest:
     return manifest
 
 
+def write_darks(directory: Path, plan: RunPlan, *, trains: int = 4) -> dict[int, Path]:
+    """Write a dark run for each gain stage: dark/r1001 (high), r1002, r1003. trains: an even number.
+
+    Noise goes up and down by turns, so that the mean is exactly the offset. Returns gain stage -> folder.
+    """
+    folders = {stage: directory / "dark" / f"r{1001 + stage}" for stage in range(3)}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, detector in enumerate(plan.detectors):
+        longer = detector.model_copy(update={"trains": trains})
+        for module in detector.modules:
+            writer = _ModuleWriter(directory, plan, longer, module, number)
+            for stage, folder in folders.items():
+                writer.write_dark(folder, stage)
+    return folders
+
+
 class _ModuleWriter:
     """Writes all files of one module; keeps its response, which is the expensive part."""
 
@@ -208,6 +225,23 @@ class _ModuleWriter:
             reason=reason,
             truth=None if reason else str(truth.relative_to(self._directory)),
         )
+
+    def write_dark(self, folder: Path, stage: int) -> None:
+        """All trains in one gain stage, without light."""
+        detector, path = self._detector, folder / f"RAW-R{folder.name[1:]}-{self._name}-S00000.h5"
+        with_data = np.ones(detector.trains, np.uint64)
+        span = self._span(0, with_data)
+        frames = []
+        for number in range(detector.trains * detector.cells):
+            train, cell = divmod(number, detector.cells)
+            draw = np.random.default_rng([*self._seed, stage, number])
+            sent = self._response.held_dark(cell, stage, 1 if train % 2 else -1, draw)
+            frames.append((np.zeros(FRAME[detector.kind], np.uint16), sent))
+        with create_raw(path, span) as file:
+            if detector.kind == "JUNGFRAU":
+                _write_jungfrau(file, span, frames, detector.cells)
+            else:
+                _write_agipd(file, span, frames, detector.cells, with_data)
 
     def _file(self, path: Path) -> dict[str, str | int]:
         data = path.read_bytes()

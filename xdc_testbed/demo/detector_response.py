@@ -101,6 +101,22 @@ class Response:
         level = np.array(GAIN_LEVELS)[stage] + draw.integers(-GAIN_SPREAD, GAIN_SPREAD, stage.shape)
         return Digitised(sent, level.astype(np.uint16), stage, mask)
 
+    def held_dark(self, cell: int, stage: int, sign: int, draw: np.random.Generator) -> Digitised:
+        """One frame without light, all pixels held in one gain stage. sign: of the noise, 1 to 3 ADU by pixel; bad
+        pixels send anything.
+        """
+        shape = FRAME[self.kind]
+        swing = 1 + np.arange(shape[0] * shape[1]).reshape(shape) % 3
+        sent = (self.offset[cell, stage] + sign * swing).astype(np.uint16)
+        dark = self.dark[cell, stage]
+        broken = (dark & (OFFSET_OUT_OF_THRESHOLD | NOISE_OUT_OF_THRESHOLD | NON_SENSITIVE)) != 0
+        sent[broken] = draw.integers(1, ADC_MAX - 1, int(np.count_nonzero(broken)))
+        stages, mask = np.full(shape, stage, np.uint8), dark.copy()
+        if self.kind == "JUNGFRAU":
+            return Digitised(sent, JUNGFRAU_CODES[stages], stages, mask)
+        level = np.full(shape, GAIN_LEVELS[stage], np.uint16)
+        return Digitised(sent, level, stages, mask)
+
     def gain(self, cell: int) -> npt.NDArray[np.float64]:
         """ADU/keV by stage, exactly what the float32 constants say."""
         relative = self.relative[cell].astype(np.float64)
