@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
 from xdc_testbed import errors
+from xdc_testbed.calibration import outcomes
 from xdc_testbed.calibration.manifest import CalibrationManifest
 from xdc_testbed.cli import app
 from xdc_testbed.endpoints import Endpoint
@@ -70,13 +71,15 @@ def main() -> None:
 def pages() -> dict[str, str]:
     """Every page: file name -> text."""
     schemas = {f"{name}.schema.json": schema(name) for name in SCHEMAS}
-    return {"README.md": index(), "roles.md": roles(), "cli.md": verbs(), "description.md": description(), **schemas}
+    texts = {"roles.md": roles(), "cli.md": verbs(), "description.md": description(), "outcomes.md": calibration()}
+    return {"README.md": index(), **texts, **schemas}
 
 
 def index() -> str:
     """The list of all pages."""
     lines = [
         "- [Command line](cli.md): every verb with its options, and the exit codes",
+        "- [Outcomes of a calibration](outcomes.md): every bad input, its name, and what to do",
         "- [Description](description.md): what `testbed.toml` may say; services and profiles",
         "- [Roles](roles.md): every variable of every service",
     ]
@@ -92,6 +95,21 @@ def schema(name: str) -> str:
 
 
 # -- roles ------------------------------------------------------------------------------------------------------------
+
+
+def calibration() -> str:
+    """What becomes of bad input."""
+    lines = [NOTE, "# Outcomes of a calibration", ""]
+    failed = "The file is not corrected, the others of the run are, and the command ends with exit code 1."
+    for title, told, column, table in (
+        ("Not corrected", failed, "`failure` in the manifest", outcomes.FAILED),
+        ("Corrected", "The manifest says what was met.", "in the manifest", outcomes.COUNTED),
+    ):
+        lines += [f"## {title}", "", told, ""]
+        lines += [f"| met | {column} | what to do |", "| --- | --- | --- |"]
+        lines += [f"| {row.met} | `{row.name}` | {row.remedy} |" for row in table]
+        lines.append("")
+    return "\n".join([*lines, "## Killed", "", outcomes.KILLED, ""])
 
 
 def roles() -> str:
