@@ -8,7 +8,9 @@ forwarding.
     app, web, about                            ASGI: authentication, routing, headers, request and answer
     actions, packages, triggers, activations   one REST collection each
     names, entities, catalogue, store          what is stored, under which name, and how it survives a kill
-    resolve, invoker, responses, records, throttle   the life of one activation
+    resolve, lives, responses, records, throttle   the life of one activation
+    balancer, remote, wire, node               which invoker runs it; invokers on other nodes
+    invoker, jobs                              one job in a container of this node
     pool, containers, trees, logs              action proxies: which, how started, what they print
     proxy, launcher                            run inside a "container"; standard library only
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import socket
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from xdc_testbed.errors import XdcError
 from .app import App
 from .config import Config, load
 from .containers import check_user
+from .systemd import tell
 
 _log = logging.getLogger("xdc_testbed.emulators.openwhisk")
 
@@ -26,11 +26,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn."""
         await super().startup(sockets)
-        address = os.environ.get("NOTIFY_SOCKET")
-        if address and self.started:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-                manager.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
-                manager.send(b"READY=1")
+        if self.started:
+            tell("READY=1")
 
 
 def server(config: Config) -> Server:

@@ -9,7 +9,7 @@ from typing import Any
 from . import bodies, jsontext, messages, queries
 from .controller import Controller
 from .entities import FIRST_VERSION, Action, Exec, Package, Parameter, merge, next_version
-from .invoker import Activation
+from .lives import Activation
 from .names import split
 from .resolve import FORBIDDEN
 from .responses import SUCCESS, WHISK_ERROR
@@ -99,7 +99,7 @@ async def invoke(controller: Controller, request: Request, name: str) -> Reply:
     runnable = controller.resolver.runnable(request.user, name)
     arguments = runnable.arguments | payload if runnable.arguments else payload
     activation = Activation(request.user, request.transaction, request.started, runnable, arguments)
-    answered = controller.invoker.start(activation)
+    answered = controller.lives.start(activation)
     if not blocking:
         return _accepted(activation)
     loop = asyncio.get_running_loop()

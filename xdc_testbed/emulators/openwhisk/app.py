@@ -163,6 +163,9 @@ class App:
             return document(about.build()) if method == "GET" else _no_route()
         if path == "/ping" and method == "GET":
             return Reply(200, b"pong", TEXT, cors=False)
+        if path == "/invokers" and method == "GET" and self._controller is not None:
+            states = {place.name: place.state for place in self._controller.balancer.places}
+            return document(states)._replace(cors=False)
         if path == "/" and method == "GET":
             return document(about.information(self._config.limits))._replace(cors=False)
         if path.startswith(API):

@@ -8,6 +8,7 @@ needs the right to change user
 
 [[users]] namespace = "guest" auth = "/etc/openwhisk/guest.auth"           # holds <uuid>:<key>
 
+[invokers]                                   # optional; the door for invokers on other nodes, see class InvokersConfig
 [limits]                                     # the product's defaults, see class Limits [pool]
 # see class PoolLimits [images]                                     # image of a blackbox action ->
 interpreter that stands for it "xdc/runtime:1" = "/usr/bin/python3"
@@ -65,6 +66,17 @@ class PoolLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class InvokersConfig:
+    """The door for invokers on other nodes. token: secret, theirs too; patience: seconds of silence after which one
+    is gone."""
+
+    host: str
+    port: int
+    token: str = field(repr=False)
+    patience: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """The owner of a namespace; key is secret."""
 
@@ -89,21 +101,37 @@ class Config:
     limits: Limits = Limits()
     pool: PoolLimits = PoolLimits()
     images: Mapping[str, str] = field(default_factory=dict)
+    invokers: InvokersConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What an invoker on a node of its own is told. host, port: of the controller's door; ca: of its certificate,
+    None without TLS; pool.stop: seconds that running actions have when it leaves."""
+
+    host: str
+    port: int
+    name: str
+    state: Path
+    python: str
+    token: str = field(repr=False)
+    ca: Path | None = None
+    api_host: str = ""
+    action_user: str | None = None
+    pool: PoolLimits = PoolLimits()
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(path: Path) -> Config:
     """Read and check the file, and the auth files it names. Raises WrongUsage with the culprit."""
+    raw = _read(path)
     try:
-        raw = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise WrongUsage(f"{path}: {error}", remedy="see the head of emulators/openwhisk/config.py") from error
-    try:
-        host, _, port = str(raw.pop("listen")).rpartition(":")
+        host, port = _address(raw.pop("listen"))
         certificate, key = raw.pop("certificate", None), raw.pop("key", None)
         scheme = "https" if certificate else "http"
         config = Config(
             host=host.strip("[]"),
-            port=int(port),
+            port=port,
             state=Path(raw.pop("state")),
             python=str(raw.pop("python")),
             users=tuple(_user(entry) for entry in raw.pop("users")),
@@ -113,7 +141,8 @@ def load(path: Path) -> Config:
             action_user=raw.pop("action_user", None),
             limits=_section(Limits, raw.pop("limits", {}), "limits"),
             pool=_section(PoolLimits, raw.pop("pool", {}), "pool"),
-            images={str(image): str(python) for image, python in raw.pop("images", {}).items()},
+            images=_images(raw),
+            invokers=_invokers(raw.pop("invokers", None)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WrongUsage(f"{path}: {error!r} is missing or wrong") from error
@@ -124,6 +153,71 @@ def load(path: Path) -> Config:
     if config.pool.memory < config.limits.max_memory:
         raise WrongUsage(f"{path}: pool.memory is less than limits.max_memory: such an action could never run")
     return config
+
+
+def load_node(path: Path) -> NodeConfig:
+    """Read and check the file of an invoker on a node of its own. Raises WrongUsage with the culprit."""
+    raw = _read(path)
+    try:
+        host, port = _address(raw.pop("controller"))
+        ca = raw.pop("ca", None)
+        config = NodeConfig(
+            host=host.strip("[]"),
+            port=port,
+            name=str(raw.pop("name")),
+            state=Path(raw.pop("state")),
+            python=str(raw.pop("python")),
+            token=_token(raw.pop("token_file")),
+            ca=Path(ca) if ca else None,
+            api_host=str(raw.pop("api_host", "")),
+            action_user=raw.pop("action_user", None),
+            pool=_section(PoolLimits, raw.pop("pool", {}), "pool"),
+            images=_images(raw),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WrongUsage(f"{path}: {error!r} is missing or wrong") from error
+    if raw:
+        raise WrongUsage(f"{path}: unknown entries: {', '.join(sorted(raw))}")
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise WrongUsage(f"{path}: {error}", remedy="see the head of emulators/openwhisk/config.py") from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = str(text).rpartition(":")
+    return host, int(port)
+
+
+def _images(raw: dict[str, Any]) -> dict[str, str]:
+    return {str(image): str(python) for image, python in raw.pop("images", {}).items()}
+
+
+def _invokers(entries: dict[str, Any] | None) -> InvokersConfig | None:
+    if entries is None:
+        return None
+    host, port = _address(entries.pop("listen"))
+    found = InvokersConfig(
+        host.strip("[]"), port, _token(entries.pop("token_file")), float(entries.pop("patience", 10.0))
+    )
+    if entries:
+        raise WrongUsage(f"[invokers] has no entry {next(iter(entries))}; it knows listen, token_file, patience")
+    return found
+
+
+def _token(file: str) -> str:
+    """The secret that invokers show. Raises WrongUsage when there is none."""
+    try:
+        token = Path(file).read_text().strip()
+    except OSError as error:
+        raise WrongUsage(f"token of the invokers: {error}") from error
+    if not token:
+        raise WrongUsage(f"{file} holds no token")
+    return token
 
 
 def _section(kind: type[_T], entries: dict[str, Any], name: str) -> _T:

@@ -32,6 +32,8 @@ MEMORY = "The action exhausted its memory and was aborted."
 NO_RESOURCES = "Failed to provision resources to run the action."
 DOCS_WITH_COUNT = "The parameter 'docs' is not permitted with 'count'."
 INTERNAL = "There was an internal server error."
+INVOKER_LOST = "The invoker of the action is gone."
+"""Not observed: how the product words it is not known."""
 
 
 def malformed(detail: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from . import bodies, messages, queries
 from .controller import Controller
 from .entities import FIRST_VERSION, Link, Rule, Trigger, next_version
-from .invoker import Activation
+from .lives import Activation
 from .names import split
 from .store import Change
 from .web import JSON, TEXT, Refused, Reply, Request, document
@@ -126,7 +126,7 @@ def _activate(controller: Controller, request: Request, link: Link, payload: dic
     except Refused as refused:
         return failed | {"error": refused.text, "action": link.action}
     activation = Activation(request.user, request.transaction, time.time(), runnable, runnable.arguments | payload)
-    controller.invoker.start(activation)
+    controller.lives.start(activation)
     accepted = {"statusCode": 0, "success": True, "activationId": activation.id}
     return accepted | {"rule": link.rule, "action": link.action}
 
