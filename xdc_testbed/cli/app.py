@@ -19,6 +19,7 @@ from xdc_testbed.errors import Interrupted, WrongUsage, XdcError
 
 VERBS = {
     "up": "Create, configure and verify a testbed; resumes after any interruption.",
+    "scale": "More or fewer nodes of a kind, such as function nodes: scale faas=2.",
     "status": "Nodes, services and endpoints with their kind and health.",
     "demo": "Run the event-driven calibration with detector data; writes a report.",
     "test": "Run the interoperability suite or a soak with faults; writes JUnit, JSON lines and HTML.",

@@ -36,7 +36,7 @@ def explain(file: File = None, profile: Profile = None, name: Name = None, outpu
 def profiles() -> None:
     """The profiles that come with the kit."""
     for profile in described.profiles():
-        description = described.load(profile=profile).description
+        description = described.load(profile=profile).description.expanded()
         print(
             f"  {profile:<10} {len(description.nodes)} nodes, {description.memory} MiB: {', '.join(description.nodes)}"
         )

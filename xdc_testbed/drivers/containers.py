@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,11 @@ class Containers:
             if change.action in ("replace", "remove"):
                 self.engine.run("rm", "-f", "-v", "-t", "2", f"xdc-{request.testbed_id}-{change.name}", timeout=60)
         wanted = {node.name: node for node in request.nodes}
+        places = self._addresses(request)
         work: list[Callable[[], None]] = []
         for change in changes:
             if change.action in ("create", "replace"):
-                work.append(lambda name=change.name: self._run_node(request, wanted[name]))  # type: ignore[misc]
+                work.append(lambda name=change.name: self._run_node(request, wanted[name], places[name]))  # type: ignore[misc]
             elif change.action == "start":
                 work.append(lambda name=change.name: self._start_node(request, name))  # type: ignore[misc]
         with ThreadPoolExecutor(max_workers=4) as pool:
@@ -99,6 +100,7 @@ class Containers:
     def nodes(self, request: Request) -> list[Node]:
         """The nodes that run now, in the order of the request."""
         found = {c["Names"][0]: c for c in self._containers(request.testbed_id) if c["State"] == "running"}
+        places = self._addresses(request) if found else {}
         nodes: list[Node] = []
         for wanted in request.nodes:
             container = found.get(self._container(request, wanted))
@@ -111,7 +113,7 @@ class Containers:
                     site=wanted.site,
                     groups=wanted.groups,
                     fqdn=f"{wanted.name}.{request.domain}",
-                    address=str(self._addresses(request)[wanted.name]),
+                    address=str(places[wanted.name]),
                     ssh_address="127.0.0.1",
                     ssh_port=ports[22],
                     ssh_user="root",
@@ -241,12 +243,17 @@ class Containers:
         return self.engine.networks(LABEL)
 
     def _addresses(self, request: Request) -> dict[str, ipaddress.IPv4Address]:
-        """Static addresses: one block of SITE_BLOCK per site, in the order of the description."""
+        """Static addresses: one block of SITE_BLOCK per site, in the order of the description; nodes keep theirs."""
         name = f"xdc-{request.testbed_id}"
         subnet = next((s["subnet"] for n in self._networks() if n["name"] == name for s in n["subnets"]), None)
         if subnet is None:
             raise XdcError(f"network {name} is gone", remedy="run up again")
-        return addresses(ipaddress.IPv4Network(subnet), request.nodes)
+        held = {
+            c["Labels"][f"{LABEL}.node"]: ipaddress.IPv4Address(c["Labels"][f"{LABEL}.address"])
+            for c in self._containers(request.testbed_id)
+            if f"{LABEL}.address" in c["Labels"]
+        }
+        return addresses(ipaddress.IPv4Network(subnet), request.nodes, held)
 
     @staticmethod
     def _bridge(testbed_id: str) -> str:
@@ -298,9 +305,8 @@ class Containers:
         made_from += node.volumes
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
-    def _run_node(self, request: Request, node: NodeRequest) -> None:
+    def _run_node(self, request: Request, node: NodeRequest, address: ipaddress.IPv4Address) -> None:
         keys = request.state_dir / "keys"
-        address = self._addresses(request)[node.name]
         mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in address.packed[1:])
         ports = _free_ports(1 + len(node.publish))
         publish = [f"127.0.0.1:{ours}:{theirs}" for ours, theirs in zip(ports, (22, *node.publish), strict=True)]
@@ -320,6 +326,7 @@ class Containers:
                     LABEL: request.testbed_id,
                     f"{LABEL}.name": request.testbed_name,
                     f"{LABEL}.node": node.name,
+                    f"{LABEL}.address": str(address),
                     f"{LABEL}.config": self._config_hash(request, node),
                 },
                 mounts={
@@ -333,21 +340,32 @@ class Containers:
         self.engine.run("start", f"xdc-{request.testbed_id}-{name}", timeout=60)
 
 
-def addresses(subnet: ipaddress.IPv4Network, nodes: tuple[NodeRequest, ...]) -> dict[str, ipaddress.IPv4Address]:
-    """Give each node its address: sites are blocks of SITE_BLOCK addresses, in order of first appearance."""
+def addresses(
+    subnet: ipaddress.IPv4Network,
+    nodes: tuple[NodeRequest, ...],
+    held: Mapping[str, ipaddress.IPv4Address] | None = None,
+) -> dict[str, ipaddress.IPv4Address]:
+    """Give each node its address: sites are blocks of SITE_BLOCK addresses, in order of first appearance.
+
+    held: addresses of nodes that are there; they keep them, whoever has come or gone before them in the description.
+    """
     sites = list(dict.fromkeys(node.site for node in nodes))
     if (len(sites) + 1) * SITE_BLOCK > subnet.num_addresses:
         raise WrongUsage(
             f"{len(sites)} sites do not fit into {subnet}",
             remedy=f"at most {subnet.num_addresses // SITE_BLOCK - 1} sites",
         )
-    used = dict.fromkeys(sites, 0)
+    kept = {node.name: held[node.name] for node in nodes if held and node.name in held}
+    taken = set(kept.values())
     result: dict[str, ipaddress.IPv4Address] = {}
     for node in nodes:
-        used[node.site] += 1
-        if used[node.site] >= SITE_BLOCK:
+        first = subnet.network_address + (sites.index(node.site) + 1) * SITE_BLOCK
+        free = (first + number for number in range(1, SITE_BLOCK) if first + number not in taken)
+        address = kept.get(node.name) or next(free, None)
+        if address is None:
             raise WrongUsage(f"site '{node.site}' has more than {SITE_BLOCK - 1} nodes", remedy="make a second site")
-        result[node.name] = subnet.network_address + (sites.index(node.site) + 1) * SITE_BLOCK + used[node.site]
+        result[node.name] = address
+        taken.add(address)
     return result
 
 

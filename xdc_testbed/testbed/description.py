@@ -21,6 +21,7 @@ from xdc_testbed.errors import WrongUsage, nearest
 from xdc_testbed.testbed import sources, variables
 from xdc_testbed.testbed.variables import printable, read_yaml
 
+MOST_SCALED = 20
 DEFAULT_FILE = Path("testbed.toml")
 _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -36,6 +37,7 @@ class Group(_Strict):
     units: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     always: bool = False
+    drain: bool = False
     kind: Literal["real", "emulator"] | None = None
     product: str | None = None
     image: str = "node"
@@ -59,6 +61,17 @@ class NodeDescription(_Strict):
     @classmethod
     def _site_is_a_label(cls, value: str) -> str:
         return _label(value, "site")
+
+
+class ScaledDescription(NodeDescription):
+    """Machines of one kind, as many as are wanted: `<name>-1`, `<name>-2` and so on."""
+
+    count: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_SCALED,
+        description="How many there are at first; `xdc-testbed scale` changes it later.",
+    )
 
 
 class ContainerOptions(_Strict):
@@ -166,6 +179,7 @@ class Description(_Strict):
     hosts: HostsOptions = HostsOptions()
     openstack: OpenStackOptions = OpenStackOptions()
     nodes: dict[str, NodeDescription] = Field(default_factory=dict)
+    scaled: dict[str, ScaledDescription] = Field(default_factory=dict)
     vars: dict[str, Any] = Field(
         default_factory=dict,
         description="Variables of roles by name, for every node; they win over the roles' own values.",
@@ -182,6 +196,23 @@ class Description(_Strict):
         for name in value:
             _label(name, "node name")
         return value
+
+    @field_validator("scaled")
+    @classmethod
+    def _scaled_are_labels(cls, value: dict[str, ScaledDescription]) -> dict[str, ScaledDescription]:
+        for name in value:
+            _label(f"{name}-{MOST_SCALED}", "name of scaled nodes")
+        return value
+
+    def expanded(self, counts: Mapping[str, int] | None = None) -> Description:
+        """With the scaled nodes among the nodes: as many as `counts` says, else as the description does."""
+        wanted = {name: one.count for name, one in self.scaled.items()} | dict(counts or {})
+        several = {
+            f"{name}-{number}": NodeDescription(**one.model_dump(exclude={"count"}))
+            for name, one in self.scaled.items()
+            for number in range(1, wanted[name] + 1)
+        }
+        return self.model_copy(update={"nodes": self.nodes | several})
 
     @property
     def memory(self) -> int:
@@ -256,7 +287,7 @@ def load(
         ) from None
     _check_groups(description)
     _check_vars(description)
-    sources.check(description)
+    sources.check(description.expanded({name: max(1, one.count) for name, one in description.scaled.items()}))
     return Explained(description, {key: origins.get(key, "default") for key, _ in _flat(description.model_dump())})
 
 
@@ -336,33 +367,47 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         model = OpenStackOptions
     elif location[:1] == ("hosts",):
         model = HostsOptions
+    elif location[:1] == ("scaled",):
+        model = ScaledDescription
     elif location[:1] == ("nodes",):
         model = NodeDescription
     return list(model.model_fields)
 
 
 def _check_groups(description: Description) -> None:
-    if not description.nodes:
+    if not description.nodes and not description.scaled:
         raise WrongUsage(
             "the description has no nodes",
             remedy="take a profile, or add [nodes.<name>] with site and groups",
         )
+    for name in description.nodes:
+        kind, _, number = name.rpartition("-")
+        if kind in description.scaled and number.isdecimal():
+            raise WrongUsage(
+                f"nodes.{name}: is a name of the nodes of scaled.{kind}", remedy="give one of them another name"
+            )
     known = groups()
-    for name, node in description.nodes.items():
+    for where, node in _tables(description).items():
         for group in node.groups:
             if group not in known:
                 raise WrongUsage(
-                    f"nodes.{name}.groups: unknown group '{printable(group)}'{nearest(group, list(known))}",
+                    f"{where}.groups: unknown group '{printable(group)}'{nearest(group, list(known))}",
                     remedy=f"groups: {', '.join(g for g, d in known.items() if not d.always)}",
                 )
         if len(images := {known[group].image: group for group in node.groups if not known[group].always}) > 1:
             raise WrongUsage(
-                f"nodes.{name}.groups: {' and '.join(images.values())} are in different images",
+                f"{where}.groups: {' and '.join(images.values())} are in different images",
                 remedy="give each a node of its own",
             )
 
 
 def _check_vars(description: Description) -> None:
     variables.check("vars", description.vars)
-    for name, node in description.nodes.items():
-        variables.check(f"nodes.{name}.vars", node.vars)
+    for where, node in _tables(description).items():
+        variables.check(f"{where}.vars", node.vars)
+
+
+def _tables(description: Description) -> dict[str, NodeDescription]:
+    """Every table that describes nodes, by its dotted key."""
+    nodes = {f"nodes.{name}": node for name, node in description.nodes.items()}
+    return nodes | {f"scaled.{name}": node for name, node in description.scaled.items()}

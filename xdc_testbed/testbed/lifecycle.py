@@ -21,7 +21,7 @@ from xdc_testbed.drivers.containers import Containers
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import LeftOver, RequirementMissing, VerifyFailed, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, phase
-from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, machines, pki, secrets, sources, ssh
+from xdc_testbed.testbed import ansible, endpoints, image, inventory, kit, machines, pki, scaling, secrets, sources, ssh
 from xdc_testbed.testbed.description import Description, Explained, groups
 from xdc_testbed.testbed.state import PhaseRecord, State, StateFolder, write_private
 
@@ -76,9 +76,29 @@ class Testbed:
                     remedy=f"xdc-testbed down --name {self.name}, then up again",
                 )
             state.description = description.model_dump(mode="json")
+            state.counts = {name: count for name, count in state.counts.items() if name in description.scaled}
             self.folder.write(state)
-            run = _Run(self, description, state, report, run_id or time.strftime("%Y%m%dT%H%M%S"), converge)
+            for name, count in state.counts.items():
+                report(Event("note", f"{name}: {count} nodes, as `scale` has made it"))
+            run = _Run(self, state, report, run_id or time.strftime("%Y%m%dT%H%M%S"), converge=converge)
             return run.go()
+
+    def scale(self, counts: Mapping[str, int], report: Reporter, *, run_id: str | None = None) -> UpResult:
+        """Make so many nodes of each named kind: new ones are configured and verified, those that go end their work
+        first. Whatever is killed in between, the same command goes on from there. Raises XdcError subclasses.
+        """
+        self.require()
+        with self.folder.locked("scale"):
+            state = self.folder.read()
+            scaling.check(state, counts)
+            run = _Run(self, state, report, run_id or time.strftime("%Y%m%dT%H%M%S"), counts=counts)
+            return run.go()
+
+    def counts(self) -> dict[str, int]:
+        """How many nodes there are of each kind that can be scaled."""
+        state = self.require()
+        described = Description.model_validate(state.description).scaled
+        return {name: state.counts.get(name, one.count) for name, one in described.items()}
 
     # -- look ---------------------------------------------------------------------------------------------------------
 
@@ -89,8 +109,9 @@ class Testbed:
         return self.folder.read()
 
     def description(self) -> Description:
-        """The description that the testbed was last brought up with."""
-        return Description.model_validate(self.require().description)
+        """The description that the testbed was last brought up with, with the scaled nodes that there are."""
+        state = self.require()
+        return Description.model_validate(state.description).expanded(state.counts)
 
     def driver(self, description: Description | None = None) -> Driver:
         """The driver for this testbed's machines: as described, else as last brought up, else as given."""
@@ -261,27 +282,25 @@ class Testbed:
 
 
 class _Run:
-    """One `up`, phase by phase."""
+    """One `up` or `scale`, phase by phase. counts: what `scale` asks for; it configures only new nodes, if it can."""
 
     def __init__(
         self,
         testbed: Testbed,
-        description: Description,
         state: State,
         report: Reporter,
         run_id: str,
-        converge: bool,
+        *,
+        converge: bool = False,
+        counts: Mapping[str, int] | None = None,
     ) -> None:
-        self.testbed, self.description, self.state, self.report, self.converge = (
-            testbed,
-            description,
-            state,
-            report,
-            converge,
-        )
+        self.testbed, self.state, self.report, self.converge = testbed, state, report, converge
+        self.counts = state.counts | dict(counts or {})
+        self.description = Description.model_validate(state.description).expanded(self.counts)
+        self.scaling = counts is not None
         self.folder = testbed.folder
         self.logs = self.folder.run_dir("logs", run_id)
-        self.driver = testbed.driver(description)
+        self.driver = testbed.driver(self.description)
         self.result = UpResult([], [])
 
     def go(self) -> UpResult:
@@ -291,12 +310,16 @@ class _Run:
         self._images()
         self.result.seconds["image"] = time.monotonic() - started
         request = self._request()
+        there = {node["name"] for node in self.state.nodes}
+        current = self.scaling and self._is_current()
         with self._timed("nodes", f"{len(request.nodes)} nodes"):
             nodes, changes = self._nodes(request)
         with self._timed("inventory", "secrets, certificates, inventory"):
             inventory_file, secrets_file, fingerprint = self._inventory(nodes)
-        why = self._why_converge(nodes, changes, fingerprint)
-        if why is None:
+        touched = {change.name for change in changes if change.action != "keep"} & there & {node.name for node in nodes}
+        if current and not touched:
+            self._extend(inventory_file, secrets_file, nodes, there, fingerprint)
+        elif (why := self._why_converge(nodes, changes, fingerprint)) is None:
             self.result.skipped = ["site", "verify"]
             self.result.changed = {node.name: 0 for node in nodes}
             for name in self.result.skipped:
@@ -358,6 +381,9 @@ class _Run:
 
     def _nodes(self, request: Request) -> tuple[list[Node], list[Change]]:
         changes = self.driver.plan(request)
+        staying = {node.name for node in request.nodes}
+        leaving = [node for node in self.testbed.nodes() if node.name not in staying]
+        scaling.drain(leaving, self.testbed.known_hosts, self.report)
         nodes = (
             self.driver.create(request, self.report)
             if any(c.action != "keep" for c in changes)
@@ -368,6 +394,7 @@ class _Run:
             self._diagnose(request, missing)
             raise XdcError(f"nodes did not stay up: {', '.join(missing)}", remedy=f"see their console in {self.logs}")
         self.state.nodes = [node.to_json() for node in nodes]
+        self.state.counts = self.counts
         self.folder.write(self.state)
         inventory.write(Path(self.folder.inventory), {}, nodes)  # known_hosts, for the readiness probe
         if any(c.action != "keep" for c in changes) or "site" not in self.state.phases:
@@ -393,23 +420,70 @@ class _Run:
             trusted=sources.authorities(self.description),
         )
         archive, digest = kit.archive(self.folder.path / "kit")
-        extra = image.install_variables(self.description) | {
-            "testbed_kit_archive": str(archive),
-            "testbed_kit_hash": digest,
-        }
-        rendered = inventory.render(
-            self.description,
+        rendered = self._rendered(self.description, nodes, str(archive), digest)
+        path = inventory.write(Path(self.folder.inventory), rendered, nodes)
+        wrapped = Path(self.folder.inventory) / "secrets.json"
+        write_private(wrapped, json.dumps({"testbed_secrets": known}).encode())
+        resources = [node.resource_id for node in nodes]
+        return path, wrapped, _fingerprint(rendered, wrapped.read_text(), resources)
+
+    def _rendered(self, description: Description, nodes: Sequence[Node], archive: str, digest: str) -> dict[str, Any]:
+        extra = image.install_variables(description) | {"testbed_kit_archive": archive, "testbed_kit_hash": digest}
+        return inventory.render(
+            description,
             nodes,
             testbed_id=self.state.id,
             known_hosts=self.testbed.known_hosts,
             pki=Path(self.folder.pki),
             extra=extra,
         )
-        path = inventory.write(Path(self.folder.inventory), rendered, nodes)
-        wrapped = Path(self.folder.inventory) / "secrets.json"
-        write_private(wrapped, json.dumps({"testbed_secrets": known}).encode())
-        resources = [node.resource_id for node in nodes]
-        return path, wrapped, _fingerprint(rendered, wrapped.read_text(), resources)
+
+    def _is_current(self) -> bool:
+        """Whether the nodes that there are were configured from what there is now: then new ones can be added alone."""
+        nodes, secret = self.testbed.nodes(), Path(self.folder.inventory) / "secrets.json"
+        if "verify" not in self.state.phases or not secret.is_file():
+            return False
+        archive, digest = kit.archive(self.folder.path / "kit")
+        rendered = self._rendered(self.testbed.description(), nodes, str(archive), digest)
+        made_from = _fingerprint(rendered, secret.read_text(), [node.resource_id for node in nodes])
+        return self.state.phases["verify"].fingerprint == made_from
+
+    def _extend(
+        self, inventory_file: Path, secrets_file: Path, nodes: Sequence[Node], there: set[str], fingerprint: str
+    ) -> None:
+        """Tell the nodes that there are who is with them now; configure and verify the new ones."""
+        old, new = [n for n in nodes if n.name in there], [n for n in nodes if n.name not in there]
+        if {node.name for node in old} != there or new:
+            with self._timed("names", "known to every node"):
+                self._play("names", inventory_file, secrets_file, old, "names")
+        if new:
+            self._converge(inventory_file, secrets_file, new, fingerprint)
+        for name in ("site", "verify"):
+            self._record(name, fingerprint)
+
+    def _play(
+        self,
+        playbook: str,
+        inventory_file: Path,
+        secrets_file: Path,
+        nodes: Sequence[Node],
+        part: str | Callable[[str], str],
+    ) -> ansible.Outcome:
+        """Run a playbook on these nodes."""
+        every = len(nodes) == len(self.description.nodes)
+        return ansible.run_playbook(
+            playbook,
+            inventory=inventory_file,
+            state_dir=self.folder.path,
+            log_dir=self.logs,
+            extra_vars=[secrets_file],
+            expected=machines.members(nodes),
+            report=self.report,
+            phase=part,
+            strategy=self.description.strategy,
+            timeout=PLAYBOOK_DEADLINE,
+            limit=None if every else ",".join(node.name for node in nodes),
+        )
 
     def _why_converge(self, nodes: Sequence[Node], changes: Sequence[Change], fingerprint: str) -> str | None:
         """Why services must be configured; None when inputs are unchanged and the cheap proof (active units) holds."""
@@ -442,18 +516,7 @@ class _Run:
 
         phases.begin("site", "services, in the order in which they need each other")
         try:
-            outcome = ansible.run_playbook(
-                "up",
-                inventory=inventory_file,
-                state_dir=self.folder.path,
-                log_dir=self.logs,
-                extra_vars=[secrets_file],
-                expected=machines.members(nodes),
-                report=self.report,
-                phase=phase_of,
-                strategy=self.description.strategy,
-                timeout=PLAYBOOK_DEADLINE,
-            )
+            outcome = self._play("up", inventory_file, secrets_file, nodes, phase_of)
         except BaseException:
             phases.end("failed")
             raise
@@ -468,7 +531,7 @@ class _Run:
         self._record("verify", fingerprint)
 
     def _record(self, name: str, fingerprint: str) -> None:
-        seconds = self.result.seconds[name]
+        seconds = self.result.seconds.get(name, 0.0)
         self.state.phases[name] = PhaseRecord(fingerprint=fingerprint, finished=time.time(), seconds=seconds)
         self.folder.write(self.state)
 

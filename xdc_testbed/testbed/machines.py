@@ -15,7 +15,7 @@ from xdc_testbed.drivers.hosts import Hosts, Machine
 from xdc_testbed.drivers.openstack import NodeOptions, OpenStack, Options
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.testbed import image
-from xdc_testbed.testbed.description import Description, HostsOptions, groups
+from xdc_testbed.testbed.description import MOST_SCALED, Description, HostsOptions, groups
 from xdc_testbed.testbed.variables import service_variables
 
 _PUBLISHED = {"kafka": (29092,)}
@@ -79,7 +79,7 @@ def ports() -> list[dict[str, Any]]:
 
 def _openstack(description: Description) -> Options:
     given = description.openstack
-    known = set(description.nodes)
+    known = {*description.nodes, *description.expanded(dict.fromkeys(description.scaled, MOST_SCALED)).nodes}
     if strangers := sorted({*given.nodes, *given.public} - known):
         raise WrongUsage(
             f"openstack: no node '{strangers[0]}' in the description", remedy=f"nodes: {', '.join(sorted(known))}"

@@ -30,6 +30,7 @@ def ensure(path: Path, nodes: list[str]) -> dict[str, Any]:
         "token_clients": {client: secrets.token_urlsafe(32) for client in TOKEN_CLIENTS},
         "kafka": {user: secrets.token_urlsafe(24) for user in KAFKA_USERS},
         "openwhisk_auth": f"{uuid.uuid4()}:{''.join(secrets.choice(_ALPHABET) for _ in range(64))}",
+        "openwhisk_invokers": secrets.token_urlsafe(32),
         "macaroon": {node: _macaroon_secret() for node in nodes},
         "openstack": {user: secrets.token_urlsafe(24) for user in OPENSTACK_USERS}
         | {key: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() for key in OPENSTACK_KEYS},

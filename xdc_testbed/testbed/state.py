@@ -37,7 +37,7 @@ class PhaseRecord(BaseModel):
 
 
 class State(BaseModel):
-    """What state.json holds."""
+    """What state.json holds. description: as given to `up`; counts: of scaled nodes, where `scale` has changed them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,6 +47,7 @@ class State(BaseModel):
     driver: str
     created: float
     description: dict[str, Any] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
     nodes: list[dict[str, Any]] = Field(default_factory=list)
     phases: dict[str, PhaseRecord] = Field(default_factory=dict)
 

@@ -68,7 +68,7 @@ def test_two_testbeds_share_no_secret(tmp_path: Path) -> None:
     first, second = (_words(secrets.ensure(tmp_path / name, ["a"])) for name in ("one.yml", "two.yml"))
     assert not first & second
     openstack = len(secrets.OPENSTACK_USERS) + len(secrets.OPENSTACK_KEYS)
-    assert len(first) == len(secrets.TOKEN_CLIENTS) + len(secrets.KAFKA_USERS) + openstack + 3
+    assert len(first) == len(secrets.TOKEN_CLIENTS) + len(secrets.KAFKA_USERS) + openstack + 4
 
 
 def test_an_ssh_key_is_made_once_and_names_its_testbed(tmp_path: Path) -> None:
