@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,10 +26,16 @@ _DEADLINE = 20.0
 
 @dataclass(frozen=True)
 class Service:
-    """A running emulator. ca: its certificate, which is its own authority."""
+    """A running emulator. ca: its certificate, which is its own authority; door, token: for invokers."""
 
     port: int
     ca: Path
+    token: Path
+
+    @property
+    def door(self) -> int:
+        """The port where invokers come in."""
+        return self.port + 1
 
     @property
     def url(self) -> str:
@@ -41,11 +48,14 @@ class Service:
 
 
 @contextmanager
-def openwhisk(folder: Path, port: int) -> Iterator[Service]:
-    """An emulator for the time of a with block."""
+def openwhisk(folder: Path, port: int, *, pool: Mapping[str, int] | None = None) -> Iterator[Service]:
+    """An emulator for the time of a with block. pool: of its own invoker."""
     folder.mkdir(parents=True, exist_ok=True)
     certificate, key = _certificate(folder)
     (folder / "auth").write_text(AUTH)
+    token = folder / "invokers.token"
+    token.write_text(secrets.token_urlsafe(32))
+    pool_lines = "\n".join(f"{key} = {value}" for key, value in (pool or {"memory": 1024}).items())
     file = folder / "openwhisk.toml"
     file.write_text(
         f"""listen = "127.0.0.1:{port}"
@@ -59,13 +69,16 @@ auth = "{folder / "auth"}"
 [limits]
 invocations_per_minute = 10000000
 concurrent_invocations = 1000
+[invokers]
+listen = "127.0.0.1:{port + 1}"
+token_file = "{token}"
 [pool]
-memory = 1024
+{pool_lines}
 """
     )
     command = [sys.executable, "-m", "xdc_testbed.emulators.openwhisk", "--config", str(file)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    service = Service(port, certificate)
+    service = Service(port, certificate, token)
     try:
         _await(service)
         yield service

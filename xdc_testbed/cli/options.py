@@ -20,7 +20,9 @@ StateDir = Annotated[
 File = Annotated[Path | None, typer.Option("--file", "-f", help="Description; ./testbed.toml when there is one.")]
 Profile = Annotated[
     str | None,
-    typer.Option("--profile", "-p", help="Profile that the description builds on: demo, minimal, xrootd, cloud, cloud-demo."),
+    typer.Option(
+        "--profile", "-p", help="Profile that the description builds on: demo, minimal, xrootd, cloud, cloud-demo."
+    ),
 ]
 Driver = Annotated[
     str | None, typer.Option("--driver", "-d", help="Where machines come from: podman, openstack, hosts.")

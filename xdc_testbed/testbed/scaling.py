@@ -54,16 +54,16 @@ def check(state: State, counts: Mapping[str, int]) -> None:
 def drain(nodes: Sequence[Node], known_hosts: Path, report: Reporter) -> None:
     """Let nodes that are about to go end their work. One that is lost already has none to end: it is only told."""
     known = groups()
-    work = {
-        node: units
+    work = [
+        (node, units)
         for node in nodes
         if (units := [unit for group in node.groups if known[group].drain for unit in known[group].units])
-    }
+    ]
     if not work:
         return
-    with phase(report, "drain", ", ".join(node.name for node in work)), ThreadPoolExecutor(16) as pool:
-        said = pool.map(lambda node: _drained(node, known_hosts, work[node]), work)
-        for node, problem in zip(work, said, strict=True):
+    with phase(report, "drain", ", ".join(node.name for node, _ in work)), ThreadPoolExecutor(16) as pool:
+        said = pool.map(lambda one: _drained(one[0], known_hosts, one[1]), work)
+        for (node, _), problem in zip(work, said, strict=True):
             if problem:
                 report(Event("warning", f"{node.name} did not end its work: {problem}; what ran there has failed"))
             else:

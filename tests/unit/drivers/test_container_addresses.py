@@ -55,3 +55,14 @@ def test_no_two_nodes_share_an_address_and_sites_never_mix(sites: list[str]) -> 
     for one in nodes:
         for other in nodes:
             assert (blocks[one.name] == blocks[other.name]) == (one.site == other.site)
+
+
+def test_nodes_that_are_there_keep_their_addresses_when_one_before_them_comes_or_goes() -> None:
+    before = addresses(SUBNET, requests("desy", "desy", "remote"))
+    first, second, other = before.values()
+    came = (NodeRequest("new", "desy", (), 1024, 2.0), *requests("desy", "desy", "remote"))
+    after = addresses(SUBNET, came, before)
+    assert [after[name] for name in ("n0", "n1", "n2")] == [first, second, other]
+    assert str(after["new"]) == "10.89.77.35"
+    gone = requests("desy", "desy", "remote")[1:]
+    assert addresses(SUBNET, gone, before) == {"n1": second, "n2": other}
