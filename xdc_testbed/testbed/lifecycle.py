@@ -453,11 +453,13 @@ class _Run:
     ) -> None:
         """Tell the nodes that there are who is with them now; configure and verify the new ones."""
         old, new = [n for n in nodes if n.name in there], [n for n in nodes if n.name not in there]
+        told: dict[str, int] = {}
         if {node.name for node in old} != there or new:
             with self._timed("names", "known to every node"):
-                self._play("names", inventory_file, secrets_file, old, "names")
+                told = self._play("names", inventory_file, secrets_file, old, "names").changed
         if new:
             self._converge(inventory_file, secrets_file, new, fingerprint)
+        self.result.changed = {node.name: told.get(node.name, 0) for node in old} | self.result.changed
         for name in ("site", "verify"):
             self._record(name, fingerprint)
 

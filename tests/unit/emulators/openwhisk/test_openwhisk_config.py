@@ -62,9 +62,9 @@ def test_auth_file_without_a_key_is_named(tmp_path: Path) -> None:
 # -- invokers on other nodes ------------------------------------------------------------------------------------------
 
 
-def invoker(folder: Path, more: str = "", secret: str = "t") -> Path:
+def invoker(folder: Path, more: str = "", words: str = "t") -> Path:
     """The file of an invoker on a node of its own."""
-    (folder / "token").write_text(f"{secret}\n")
+    (folder / "token").write_text(f"{words}\n")
     file = folder / "invoker.toml"
     head = f'controller = "desy-functions.xdc.test:3235"\nname = "faas-1"\ntoken_file = "{folder / "token"}"\n'
     file.write_text(f'{head}state = "{folder}"\npython = "/usr/bin/python3"\n{more}\n')
