@@ -30,6 +30,7 @@ from xdc_testbed.testbed.description import (
     ContainerOptions,
     Description,
     NodeDescription,
+    ScaledDescription,
     groups,
     profiles,
 )
@@ -211,6 +212,7 @@ def description() -> str:
     for title, model in (
         ("The testbed", Description),
         ("`[nodes.<name>]`: one machine", NodeDescription),
+        ("`[scaled.<name>]`: machines of one kind, as many as are wanted", ScaledDescription),
         ("`[podman]`: local nodes", ContainerOptions),
     ):
         parts.append(f"## {title}\n\n" + _table("key", "type", "default", "meaning", rows=list(_fields(model))))
