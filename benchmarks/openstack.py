@@ -141,7 +141,7 @@ def remove(driver: OpenStack, testbed_id: str, what: str) -> None:
 
 
 def measure_sweep(count: int) -> None:
-    """Remove so many things that no state knows, as killed applies leave them: a network with ports, volumes, groups."""
+    """Remove so many things that no state knows: a network with ports, volumes, groups, as killed applies leave."""
     import openstack
 
     cloud, tag = openstack.connect(cloud=_NAME), "xdc-testbed=leftover"
