@@ -42,7 +42,7 @@ with OpenWhisk("https://desy-functions.xdc.test:3233", auth, here / "ca.pem") as
     kept = 0
     for number in made:
         kept += whisk.activation(number).success
-    whisk.delete_action("burst")
+    whisk.delete("actions", "burst")
 print(json.dumps({"made": len(made), "kept": kept, "statuses": statuses, "where": where}))
 """
 """Ten callers that never pause, until a file is there; then every activation is looked up."""
