@@ -38,8 +38,9 @@ class Completed:
 
     @property
     def reason(self) -> str:
-        """The last line the command said: what a person wants to read first."""
-        said = (self.stderr or self.stdout).decode(errors="replace").strip().splitlines()
+        """The last line the command said, but for docker's pointer to its help: what a person wants to read first."""
+        lines = (self.stderr or self.stdout).decode(errors="replace").strip().splitlines()
+        said = [line for line in lines if not line.startswith("See 'docker ")]
         return said[-1] if said else f"exit status {self.returncode}"
 
 

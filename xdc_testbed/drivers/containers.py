@@ -74,7 +74,7 @@ class Containers:
         self._network(request)
         for change in changes:
             if change.action in ("replace", "remove"):
-                self.engine.run("rm", "-f", "-v", "-t", "2", f"xdc-{request.testbed_id}-{change.name}", timeout=60)
+                self.engine.remove([f"xdc-{request.testbed_id}-{change.name}"], grace=2)
         wanted = {node.name: node for node in request.nodes}
         places = self._addresses(request)
         work: list[Callable[[], None]] = []
@@ -144,8 +144,7 @@ class Containers:
     def resources(self, testbed_id: str) -> list[Resource]:
         """Containers, volumes and networks that carry exactly this id, and this id's bridge."""
         found = [Resource("container", c["Id"][:12], c["Names"][0]) for c in self._containers(testbed_id)]
-        volumes = self.engine.json("volume", "ls", "--filter", f"label={LABEL}={testbed_id}", "--format", "json")
-        found += [Resource("volume", volume["Name"], volume["Name"]) for volume in volumes]
+        found += [Resource("volume", name, name) for name in self.engine.volumes(f"{LABEL}={testbed_id}")]
         networks = [n["name"] for n in self._networks() if n.get("labels", {}).get(LABEL) == testbed_id]
         return found + [Resource("network", name, name) for name in networks]
 
@@ -160,12 +159,12 @@ class Containers:
                 break
             containers = [r.id for r in found if r.kind == "container"]
             if containers:
-                self.engine.run("rm", "-f", "-v", "-t", "3", *containers, timeout=120, check=attempt == 2)
+                self.engine.remove(containers, grace=3, check=attempt == 2)
             for resource in found:
                 if resource.kind == "volume":
                     self.engine.run("volume", "rm", "-f", resource.id, timeout=60, check=attempt == 2)
                 if resource.kind == "network":
-                    self.engine.run("network", "rm", "-f", resource.id, timeout=60, check=attempt == 2)
+                    self.engine.remove_network(resource.id, check=attempt == 2)
                 report(Event("step", f"{resource.kind} {resource.name} removed", status="changed"))
         self._forget_route()
 
@@ -186,7 +185,7 @@ class Containers:
     def testbeds(self) -> dict[str, str]:
         """Every testbed of which something exists: id -> name (empty when unknown)."""
         found: dict[str, str] = {}
-        for container in self.engine.json("ps", "-a", "--filter", f"label={LABEL}", "--format", "json"):
+        for container in self.engine.containers(LABEL):
             found[container["Labels"][LABEL]] = container["Labels"].get(f"{LABEL}.name", "")
         for network in self._networks():
             labels = network.get("labels") or {}

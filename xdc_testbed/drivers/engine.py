@@ -69,7 +69,9 @@ class Engine:
                 return cls(kind, executable, environment)
         raise RequirementMissing(
             "no container engine is installed" if wanted == "auto" else f"{wanted} is not installed or not running",
-            remedy="make setup  (or: sudo apt-get install podman runc netavark aardvark-dns)",
+            remedy='start it, set DOCKER_HOST, or take engine = "podman"'
+            if wanted == "docker"
+            else "make setup  (or: sudo apt-get install podman runc netavark aardvark-dns)",
         )
 
     def run(self, *args: str, timeout: float, check: bool = True, input: bytes | None = None) -> Completed:  # noqa: A002
@@ -90,6 +92,10 @@ class Engine:
         ids = self.run("ps", "-a", "-q", "--filter", f"label={label}", timeout=60).text.split()
         return [docker_container(raw) for raw in (self.json("inspect", *ids) if ids else [])]
 
+    def volumes(self, label: str) -> list[str]:
+        """Names of the volumes with this label."""
+        return self.run("volume", "ls", "-q", "--filter", f"label={label}", timeout=60).text.split()
+
     def networks(self, label: str) -> list[dict[str, Any]]:
         """Networks of this engine: name, labels, subnets; with docker only those that carry the label key."""
         if self.kind == "podman":
@@ -100,6 +106,21 @@ class Engine:
     def bridge_option(self, name: str) -> list[str]:
         """How the engine is told the bridge's name, so that its removal can be proven. podman 4.3 does not take one."""
         return ["--opt", f"com.docker.network.bridge.name={name}"] if self.kind == "docker" else []
+
+    def remove(self, containers: Sequence[str], *, grace: int, check: bool = True) -> None:
+        """Remove containers with their anonymous volumes. grace: seconds for podman to stop them; docker kills."""
+        patience = ["-t", str(grace)] if self.kind == "podman" else []
+        self.run("rm", "-f", "-v", *patience, *containers, timeout=120, check=check)
+
+    def remove_network(self, name: str, *, check: bool = True) -> None:
+        """Remove a network that no container uses."""
+        force = ["-f"] if self.kind == "podman" else []
+        self.run("network", "rm", *force, name, timeout=60, check=check)
+
+    def commit(self, container: str, tag: str) -> None:
+        """Make an image of a container that has stopped. Command and stop signal are given when a node is started."""
+        options = ["-q", "--pause=false"] if self.kind == "podman" else []
+        self.run("commit", *options, container, tag, timeout=600)
 
     def run_node(self, node: NodeContainer) -> None:
         """Start one systemd container with a static address and MAC."""

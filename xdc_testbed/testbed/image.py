@@ -238,19 +238,7 @@ def _bake(description: Description, engine: Engine, workspace: Path, kind: str, 
             timeout=60,
         )
         engine.run("stop", "-t", "10", container, timeout=60)
-        options = ["--pause=false"] if engine.kind == "podman" else []
-        engine.run(
-            "commit",
-            "-q",
-            *options,
-            "--change",
-            'CMD ["/sbin/init"]',
-            "--change",
-            "STOPSIGNAL SIGRTMIN+3",
-            container,
-            tag,
-            timeout=600,
-        )
+        engine.commit(container, tag)
     finally:
         driver.destroy(bake_id, report)
 

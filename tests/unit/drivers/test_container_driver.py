@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,35 +30,40 @@ class FakeEngine:
     kind: str = "podman"
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     nets: dict[str, dict[str, Any]] = field(default_factory=dict)
-    volumes: dict[str, str] = field(default_factory=dict)
+    vols: dict[str, str] = field(default_factory=dict)
     said: list[tuple[str, ...]] = field(default_factory=list)
 
     def run(self, *args: str, timeout: float, check: bool = True) -> Completed:
         """Remove, start or make a network."""
         self.said.append(args)
         match args:
-            case ("rm", "-f", "-v", "-t", _, *ids):
-                self.made = {n: c for n, c in self.made.items() if c["Id"][:12] not in ids and n not in ids}
             case ("start", name):
                 self.made[name]["State"] = "running"
             case ("volume", "rm", "-f", name):
-                del self.volumes[name]
-            case ("network", "rm", "-f", name):
-                del self.nets[name]
+                del self.vols[name]
             case ("network", "create", "--driver", "bridge", "--subnet", subnet, *labels, name):
                 pairs = dict(word.split("=", 1) for word in labels if word.startswith(LABEL))
                 self.nets[name] = {"name": name, "labels": pairs, "subnets": [{"subnet": subnet}]}
         return Completed(args, 0, b"", b"", 0.0)
 
-    def json(self, *args: str) -> list[dict[str, Any]]:
+    def remove(self, containers: Sequence[str], *, grace: int, check: bool = True) -> None:
+        """Remove containers by the start of their id or by name."""
+        self.said.append(("remove", str(grace), str(check), *containers))
+        self.made = {n: c for n, c in self.made.items() if c["Id"][:12] not in containers and n not in containers}
+
+    def remove_network(self, name: str, *, check: bool = True) -> None:
+        """Remove a network."""
+        self.said.append(("remove-network", str(check), name))
+        del self.nets[name]
+
+    def volumes(self, label: str) -> list[str]:
         """Volumes of one id."""
-        wanted = next(word for word in args if word.startswith("label=")).rpartition("=")[2]
-        return [{"Name": name} for name, owner in self.volumes.items() if owner == wanted]
+        return [name for name, owner in self.vols.items() if label == f"{LABEL}={owner}"]
 
     def containers(self, label: str) -> list[dict[str, Any]]:
-        """Containers with exactly this label."""
+        """Containers with this label, exactly where it has a value."""
         key, _, value = label.partition("=")
-        return [container for container in self.made.values() if container["Labels"].get(key) == value]
+        return [c for c in self.made.values() if key in c["Labels"] and value in ("", c["Labels"][key])]
 
     def networks(self, label: str) -> list[dict[str, Any]]:
         """Every network of this machine."""
@@ -208,11 +214,11 @@ def test_a_subnet_that_is_none_is_refused(engine: FakeEngine, wanted: Request, t
 
 def test_destroy_leaves_nothing_of_its_id(driver: Containers, wanted: Request, engine: FakeEngine) -> None:
     driver.create(wanted, silent)
-    engine.volumes["data"] = ID
+    engine.vols["data"] = ID
     assert {resource.kind for resource in driver.resources(ID)} == {"container", "volume", "network"}
     driver.destroy(ID, silent)
     assert driver.leftovers(ID) == []
-    assert (engine.made, engine.nets, engine.volumes) == ({}, {}, {})
+    assert (engine.made, engine.nets, engine.vols) == ({}, {}, {})
 
 
 def test_destroy_leaves_an_id_alone_that_only_begins_alike(

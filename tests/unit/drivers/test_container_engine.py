@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from xdc_testbed.drivers.engine import (
     docker_network,
 )
 from xdc_testbed.errors import RequirementMissing
+from xdc_testbed.processes import Completed
 
 
 def arguments(kind: str, **changes: Any) -> list[str]:
@@ -176,6 +178,43 @@ def test_docker_without_testbeds_lists_nothing(tmp_path: Path) -> None:
     assert (docker.containers("org.xdc.testbed=0"), docker.networks("org.xdc.testbed")) == ([], [])
 
 
+@dataclass(frozen=True)
+class Silent(Engine):
+    """An engine that remembers what it was asked."""
+
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def run(self, *args: str, timeout: float, check: bool = True, input: bytes | None = None) -> Completed:  # noqa: A002
+        self.asked.append(args)
+        return Completed(args, 0, b"a b", b"", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        (
+            "podman",
+            [
+                ("rm", "-f", "-v", "-t", "3", "a", "b"),
+                ("network", "rm", "-f", "net"),
+                ("commit", "-q", "--pause=false"),
+            ],
+        ),
+        (
+            "docker",
+            [("rm", "-f", "-v", "a", "b"), ("network", "rm", "net"), ("commit", "--change", 'CMD ["/sbin/init"]')],
+        ),
+    ],
+)
+def test_each_engine_is_given_options_that_it_has(kind: str, asked: list[tuple[str, ...]]) -> None:
+    engine = Silent(kind, kind, {})
+    engine.remove(["a", "b"], grace=3)
+    engine.remove_network("net")
+    engine.commit("container", "tag")
+    assert [words[: len(expected)] for words, expected in zip(engine.asked, asked, strict=True)] == asked
+    assert engine.volumes("x") == ["a", "b"]
+
+
 # -- this machine -----------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +260,7 @@ def test_an_engine_that_is_not_there_is_told_with_the_way_to_get_it(
     for wanted in ("auto", "podman", "docker"):
         with pytest.raises(RequirementMissing) as caught:
             Engine.find(wanted, tmp_path)
-        assert "make setup" in (caught.value.remedy or "")
+        assert ("DOCKER_HOST" if wanted == "docker" else "make setup") in (caught.value.remedy or "")
 
 
 def test_podman_is_taken_before_docker_and_gets_its_configuration_from_the_state_folder(
