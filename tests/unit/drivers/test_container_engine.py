@@ -202,7 +202,7 @@ class Silent(Engine):
         ),
         (
             "docker",
-            [("rm", "-f", "-v", "a", "b"), ("network", "rm", "net"), ("commit", "--change", 'CMD ["/sbin/init"]')],
+            [("rm", "-f", "-v", "a", "b"), ("network", "rm", "net"), ("commit", "container", "tag")],
         ),
     ],
 )
