@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from xdc_testbed.calibration import engine as engines
+from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import CorrectedFile
 from xdc_testbed.calibration.detector import Detector
@@ -27,6 +28,7 @@ from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.frames import Frames, Indices, Place, runs
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import Counts, Run
+from xdc_testbed.calibration.reduction import reduce
 
 BLOCK_BYTES = 4 << 20
 """Raw pixels of a block: large enough for one read per frame to be cheap, small enough for results to stay in cache."""
@@ -36,6 +38,8 @@ TRAINS_TOGETHER = 8
 
 DEFLATE_LEVEL = 1
 
+_OUT_OF_RANGE = int(BadPixels.VALUE_OUT_OF_RANGE).bit_length() - 1
+
 Progress = Callable[[int, int], None]
 
 
@@ -44,7 +48,8 @@ class Work:
     """One file: where its frames are, what corrects them, and where they go.
 
     image, code: frames of the pixels, and of the gain codes when they are a dataset of their own; cells: memory cell of
-    each frame; together: frames within which the order is free.
+    each frame; stages: gain stage of each frame where that is known, a block then has one of them; together: frames
+    within which the order is free.
     """
 
     detector: Detector
@@ -55,9 +60,17 @@ class Work:
     code: Frames | None
     place: Place
     cells: npt.NDArray[np.int64]
+    stages: npt.NDArray[np.uint8] | None
     together: int
     target: CorrectedFile
     descriptor: int
+
+    def of_block(self, which: Indices) -> Work:
+        """The same for frames of one block, in fixed gain where their stage is known."""
+        if self.stages is None:
+            return self
+        update = {"fixed_gain": int(self.stages[which[0]])}
+        return replace(self, parameters=self.parameters.model_copy(update=update))
 
 
 def correct_blocks(work: Work, progress: Progress | None = None) -> Counts:
@@ -91,8 +104,14 @@ def plan(work: Work) -> Iterator[Indices]:
         window = np.arange(start, min(start + together, frames), dtype=np.intp)
         if together > size:
             window = window[np.argsort(work.cells[window], kind="stable")]
-        for first in range(0, window.size, size):
-            yield window[first : first + size]
+        for part in [window] if work.stages is None else _by_stage(window, work.stages):
+            for first in range(0, part.size, size):
+                yield part[first : first + size]
+
+
+def _by_stage(window: Indices, stages: npt.NDArray[np.uint8]) -> Iterator[Indices]:
+    for stage in np.unique(stages[window]):
+        yield window[stages[window] == stage]
 
 
 @dataclass(frozen=True)
@@ -127,7 +146,7 @@ def _room(work: Work, frames: int) -> _Room:
 
 
 def _block(work: Work, which: Indices, rooms: threading.local) -> _Done:
-    number = which.size
+    number, work = which.size, work.of_block(which)
     room: _Room | None = getattr(rooms, "room", None)
     if room is None or room.image.shape[0] < number:
         rooms.room = room = _room(work, number)
@@ -153,11 +172,13 @@ def _block(work: Work, which: Indices, rooms: threading.local) -> _Done:
         counts=counts,
         how=Run(threads=1, instructions=work.engine.instructions),
     )
-    _write(work, which, energy)
+    stored, beyond = reduce(energy, mask, work.parameters)
+    counts.reasons[_OUT_OF_RANGE] += beyond
+    _write(work, which, stored)
     return _Done(tuple(_deflated(frame) for frame in stage), tuple(_deflated(frame) for frame in mask), counts)
 
 
-def _write(work: Work, which: Indices, energy: npt.NDArray[np.float32]) -> None:
+def _write(work: Work, which: Indices, energy: npt.NDArray[Any]) -> None:
     size = energy[0].nbytes
     offsets = work.target.energy_offset + size * which.astype(np.int64)
     view = energy.reshape(-1).view(np.uint8).data

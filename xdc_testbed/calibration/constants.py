@@ -112,13 +112,16 @@ class Reader:
             raise self._missing(name)
         return values
 
-    def bits(self, name: str, *, optional: str) -> Bits:
-        """uint32 [cell, stage, slow, fast], both constants combined, the second one when it is there."""
-        bits: Bits | None = self._turned(name, self._stages, np.uint32)
-        if bits is None:
-            raise self._missing(name)
-        more = self._turned(optional, self._stages, np.uint32)
-        return bits if more is None else np.bitwise_or(bits, more, out=bits)
+    def bits(self, *names: str, optional: str) -> Bits:
+        """uint32 [cell, stage, slow, fast], all constants combined, the last one when it is there."""
+        bits: Bits = np.zeros((self._cells or 1, self._detector.stages, *self._detector.frame), np.uint32)
+        for name in (*names, optional):
+            more = self._turned(name, self._stages, np.uint32)
+            if more is not None:
+                bits = np.bitwise_or(bits, more, out=more)
+            elif name in names:
+                raise self._missing(name)
+        return bits
 
     def finish(self, offset: Planes, factor: Planes, bad: Bits, thresholds: Planes | None = None) -> ModuleConstants:
         return ModuleConstants(offset, factor, bad, thresholds, tuple(self._records))

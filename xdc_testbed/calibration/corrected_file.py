@@ -33,7 +33,7 @@ _PADDING = 16
 class CorrectedFile:
     """An open corrected file: all but its pixels is there when it is opened."""
 
-    def __init__(self, file: h5py.File, raw: RawFile, *, legacy_names: bool) -> None:
+    def __init__(self, file: h5py.File, raw: RawFile, *, dtype: np.dtype[Any], legacy_names: bool) -> None:
         detector = raw.module.detector
         rows = raw.index.rows.size
         stored = raw.dataset(detector.image).shape
@@ -48,19 +48,19 @@ class CorrectedFile:
                 group[key] = raw.column(key)
         shape = (rows, *row_shape)
         self._per_row = detector.frames_per_row(stored)
-        self._energy = (
-            _allocated(group, detector.image, shape) if rows else group.create_dataset(detector.image, shape, "f4")
-        )
+        folder, _, image = detector.image.rpartition("/")
+        beside = group.require_group(folder) if folder else group
+        self._energy = _allocated(beside, image, shape, dtype) if rows else beside.create_dataset(image, shape, dtype)
         layout: dict[str, Any] = {"chunks": chunk, "compression": "gzip", "compression_opts": 1} if rows else {}
-        self._stage = group.create_dataset(detector.beside_image("gain"), shape, "u1", **layout)
-        self._mask = group.create_dataset(detector.beside_image("mask"), shape, "u4", **layout)
+        self._stage = beside.create_dataset("gain", shape, "u1", **layout)
+        self._mask = beside.create_dataset("mask", shape, "u4", **layout)
         if legacy_names:
             for top in ("INDEX", "INSTRUMENT"):
                 file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(f"/{top}/{raw.module.corrected_source}")
 
     @property
     def energy_offset(self) -> int:
-        """Where in the file the energies begin: float32, frame after frame."""
+        """Where in the file the energies begin, frame after frame."""
         return int(self._energy.id.get_offset())
 
     def write_flags(self, frame: int, stage: bytes, mask: bytes) -> None:
@@ -72,23 +72,23 @@ class CorrectedFile:
 
 
 @contextmanager
-def create_corrected(path: Path, raw: RawFile, *, legacy_names: bool) -> Iterator[CorrectedFile]:
-    """Create the file with all but its pixels. An existing file is overwritten."""
+def create_corrected(path: Path, raw: RawFile, *, dtype: np.dtype[Any], legacy_names: bool) -> Iterator[CorrectedFile]:
+    """Create the file with all but its pixels, energies of type `dtype`. An existing file is overwritten."""
     with h5py.File(path, "w") as file:
-        corrected = CorrectedFile(file, raw, legacy_names=legacy_names)
+        corrected = CorrectedFile(file, raw, dtype=dtype, legacy_names=legacy_names)
         file.flush()
         yield corrected
 
 
-def _allocated(group: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
-    """float32 in one piece, with its place in the file and nothing written there: others write at its offset."""
+def _allocated(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    """Values in one piece, with its place in the file and nothing written there: others write at its offset."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     properties.set_obj_track_times(False)
     space = h5py.h5s.create_simple(shape)
-    return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), h5py.h5t.IEEE_F32LE, space, properties))
+    return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), h5py.h5t.py_create(dtype), space, properties))
 
 
 def _write_metadata(file: h5py.File, raw: RawFile, *, legacy_names: bool) -> None:

@@ -25,10 +25,11 @@ from xdc_testbed.calibration.constants import DIMENSIONS
 from xdc_testbed.calibration.detector import DarkNames, Module
 from xdc_testbed.calibration.failures import DarksInvalid, InputInvalid, OutputFailed
 from xdc_testbed.calibration.frames import Frames
-from xdc_testbed.calibration.manifest import Condition
+from xdc_testbed.calibration.manifest import Condition, Parameters
 from xdc_testbed.calibration.native import CODE_IN_BYTE, CODE_IN_WORD, THRESHOLDS
 from xdc_testbed.calibration.pipeline import frames_of, raw_files
 from xdc_testbed.calibration.raw_file import RawFile, open_raw
+from xdc_testbed.calibration.selection import select
 from xdc_testbed.calibration.versions import CONDITIONS, begin_of, file_name
 
 LEAST_FRAMES = 2
@@ -219,7 +220,7 @@ def _add(path: Path, stage: int, total: _Total) -> int:
     try:
         with open_raw(path) as raw:
             detector = raw.module.detector
-            place, cells, used = frames_of(raw)
+            place, cells, used = frames_of(select(raw, Parameters()))
             cells = np.zeros_like(cells) if _single(raw) else cells
             image = Frames(raw.dataset(detector.image), detector.unit, descriptor)
             code = Frames(raw.dataset(detector.code), detector.frame, descriptor) if detector.code else None
@@ -249,6 +250,8 @@ def _in_stage(
         return words & np.uint16(coding.word_bits), None, (words >> coding.code_shift) & 3 == wanted
     if coding.staging == CODE_IN_BYTE and gain is not None:
         return words, None, gain == wanted
+    if coding.zero_means:
+        words = np.where(words == 0, np.uint16(coding.zero_means), words)
     return words, gain, None
 
 
@@ -257,7 +260,7 @@ def _survey(paths: list[Path]) -> tuple[int, datetime | None]:
     cells, begun = 1, []
     for path in paths:
         with open_raw(path) as raw:
-            _, numbers, used = frames_of(raw)
+            _, numbers, used = frames_of(select(raw, Parameters()))
             if used.any() and not _single(raw):
                 cells = max(cells, int(numbers[used].max()) + 1)
             if raw.recorded:
@@ -299,11 +302,14 @@ def _named(names: DarkNames, darks: Darks) -> Iterator[tuple[str, npt.NDArray[An
 
 
 def _write(file: h5py.File, where: str, planes: npt.NDArray[Any], conditions: Mapping[str, Condition]) -> None:
+    """Without gain axis where there is one stage, as they are read."""
     cells, stages, slow, fast = planes.shape
-    dataset = file.create_dataset(f"{where}/data", (fast, slow, cells, stages), planes.dtype)
+    axes = (fast, slow, cells) if stages == 1 else (fast, slow, cells, stages)
+    dataset = file.create_dataset(f"{where}/data", axes, planes.dtype)
     for first in range(0, slow, _BLOCK):  # strips, as they are read
-        dataset[:, first : first + _BLOCK] = planes[:, :, first : first + _BLOCK].transpose(3, 2, 0, 1)
-    dataset.attrs["dims"] = DIMENSIONS
+        strip = planes[:, :, first : first + _BLOCK].transpose(3, 2, 0, 1)
+        dataset[:, first : first + _BLOCK] = strip[..., 0] if stages == 1 else strip
+    dataset.attrs["dims"] = DIMENSIONS[: len(axes)]
     if conditions:
         file.create_group(f"{where}/{CONDITIONS}").attrs.update(conditions)
 

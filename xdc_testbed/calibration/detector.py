@@ -71,10 +71,11 @@ class Detector:
     corrected frame; stored: shape of one raw row, its first length None where a row holds several frames; per_row:
     other keys copied row by row; cell: which of them is the memory cell, None for a detector that has one cell only;
     empty_cell: number of a cell in which no frame was taken; any_single_cell: whether the number of the cell is
-    arbitrary when only one is in use; stages: number of gain stages; coding: how a pixel tells its stage; code: key
-    of the gain codes when they are a dataset of their own; asic: pixels that share a common mode in the native
-    kernels; by_reference: parameters that only the numpy reference carries out; darks: names of
-    the constants from dark runs.
+    arbitrary when only one is in use; stages: number of gain stages, without gain axis in the constants when it is one;
+    coding: how a pixel tells its stage; code: key of the gain codes when they are a dataset of their own; words: types
+    that raw values may be declared as; asic: pixels that share a common mode in the native kernels; parallel_gain:
+    whether it can take one frame per gain stage of each pulse; by_reference: parameters that only the numpy reference
+    carries out; darks: names of the constants from dark runs.
     """
 
     name: str
@@ -94,7 +95,9 @@ class Detector:
     code: str | None = None
     empty_cell: int | None = None
     any_single_cell: bool = False
+    words: tuple[str, ...] = ("u2",)
     asic: tuple[int, int] | None = None
+    parallel_gain: bool = False
     by_reference: tuple[str, ...] = ()
     darks: DarkNames = DarkNames()
 
@@ -115,11 +118,6 @@ class Detector:
     def row(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a row of corrected data, for raw data of this shape."""
         return (shape[1], *self.frame) if self.several else self.frame
-
-    def beside_image(self, key: str) -> str:
-        """Key of what belongs to the corrected pixels: mask and gain."""
-        folder, _, _ = self.image.rpartition("/")
-        return f"{folder}/{key}" if folder else key
 
     def views(
         self, stored: npt.NDArray[Any], code: npt.NDArray[Any] | None

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from xdc_testbed.calibration.agipd import AGIPD
 from xdc_testbed.calibration.detector import Detector, Module
+from xdc_testbed.calibration.dssc import DSSC
+from xdc_testbed.calibration.epix100 import EPIX100
 from xdc_testbed.calibration.failures import InputInvalid
 from xdc_testbed.calibration.jungfrau import JUNGFRAU
+from xdc_testbed.calibration.lpd import LPD
 
-__all__ = ["AGIPD", "DETECTORS", "JUNGFRAU", "Detector", "Module", "identify"]
+__all__ = ["AGIPD", "DETECTORS", "DSSC", "EPIX100", "JUNGFRAU", "LPD", "Detector", "Module", "identify"]
 
-DETECTORS = (JUNGFRAU, AGIPD)
+DETECTORS = (JUNGFRAU, AGIPD, LPD, DSSC, EPIX100)
 
 
 def identify(sources: list[str]) -> Module:

@@ -3,6 +3,7 @@
 CalibrationError
 ├── InputTruncated     the file ends before its own description of itself does
 ├── InputInvalid       not HDF5, no detector in it, or an index that contradicts itself
+├── NothingSelected    the trains that were asked for are not in this file
 ├── InputChanged       the raw file was replaced or written while it was read
 ├── DarksInvalid       dark runs that do not go together with the detector
 ├── OutputFailed       the corrected file could not be written: no room, no permission
@@ -34,6 +35,10 @@ class InputTruncated(CalibrationError):
 
 class InputInvalid(CalibrationError):
     """The raw file is not what its name promises."""
+
+
+class NothingSelected(CalibrationError):
+    """No train of the raw file is among those that the user chose."""
 
 
 class InputChanged(CalibrationError):

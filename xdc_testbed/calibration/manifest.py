@@ -11,7 +11,7 @@ import platform
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from isal import isal_zlib
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -44,12 +44,16 @@ class Choice(_Record):
 class Parameters(_Record):
     """What a user may choose about a correction.
 
-    common_mode: subtract the shift that the dark pixels of an ASIC share, AGIPD high gain only; cm_dark_range: a pixel
-    is dark within plus or minus this, ADU; cm_dark_fraction: least part of dark pixels in an ASIC; cm_iterations: at
-    most so many rounds; force_medium_below, force_high_below: a pixel in low (medium) gain counts as medium (high) when
-    its value by the offset of that gain is below this, ADU, AGIPD; fixed_gain: stage of a detector run in fixed gain,
-    None for adaptive gain; legacy_names: keep the raw source name as a soft link to the corrected one; constants: which
-    versions are taken.
+    common_mode: subtract the shift that dark pixels share, per ASIC in high gain (AGIPD) or per bank, row and column
+    (ePix100); cm_dark_range: a pixel is dark within plus or minus this, ADU; cm_dark_fraction: least part of dark
+    pixels; cm_iterations: at most so many rounds, AGIPD; force_medium_below, force_high_below: a pixel in low (medium)
+    gain counts as medium (high) when its value by the offset of that gain is below this, ADU, AGIPD; fixed_gain: stage
+    of a detector run in fixed gain, None for adaptive gain; gain_in_word: gain bits are the two high bits of a word,
+    not a dataset, JUNGFRAU; parallel_gain: a pulse has one frame per gain stage, LPD; trains: first and last train ID,
+    either may be None; cells: memory cells of which frames are kept, where a row of raw data is one frame;
+    photon_energy: keV, energies become whole photons; mantissa_bits: energies keep so many; half_precision: energies
+    are float16; legacy_names: keep the raw source name as a soft link to the corrected one; constants: which versions
+    are taken.
     """
 
     common_mode: bool = False
@@ -59,8 +63,20 @@ class Parameters(_Record):
     force_medium_below: float | None = None
     force_high_below: float | None = None
     fixed_gain: Literal[0, 1, 2] | None = None
+    gain_in_word: bool = False
+    parallel_gain: bool = False
+    trains: tuple[int | None, int | None] | None = None
+    cells: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    photon_energy: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    mantissa_bits: int | None = Field(default=None, ge=1, le=22)
+    half_precision: bool = False
     legacy_names: bool = True
     constants: Choice = Choice()
+
+    @property
+    def reduces(self) -> bool:
+        """Whether energies are stored in less than full precision."""
+        return self.photon_energy is not None or self.mantissa_bits is not None or self.half_precision
 
     def least_dark(self, pixels: int) -> int:
         """Number of dark pixels below which so many pixels are left alone by the common mode."""
@@ -120,12 +136,13 @@ class FileOutcome(_Record):
     failure: the name of what went wrong (docs/reference/outcomes.md), reason: in one sentence;
     recorded: when the data was taken, as far as the file says; constants are chosen by it.
     trains: in the corrected file; trains_without_data: of these, with no frame; trains_dropped: not taken
-    over, because their ID is flagged invalid or does not increase; pixels_by_stage: keys "0", "1", "2",
+    over, because their ID is flagged invalid or does not increase; trains_left_out, frames_left_out: not asked for;
+    kernel: which implementation corrected the pixels; pixels_by_stage: keys "0", "1", "2",
     "none"; pixels_by_reason: of the bad-pixel mask.
     """
 
     input: FileRecord
-    outcome: Literal["corrected", "failed"]
+    outcome: Literal["corrected", "failed", "left out"]
     failure: str | None = None
     reason: str | None = None
     output: FileRecord | None = None
@@ -136,6 +153,9 @@ class FileOutcome(_Record):
     trains: int = 0
     trains_without_data: int = 0
     trains_dropped: int = 0
+    trains_left_out: int = 0
+    frames_left_out: int = 0
+    kernel: Literal["numpy", "native"] | None = None
     frames: int = 0
     pixels_by_stage: dict[str, int] = {}
     pixels_by_reason: dict[str, int] = {}

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from xdc_testbed.calibration.completeness import gaps
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
 from xdc_testbed.calibration.engine import Engine
-from xdc_testbed.calibration.failures import CalibrationError, InputChanged, InputInvalid, OutputFailed
+from xdc_testbed.calibration.failures import CalibrationError, InputChanged, InputInvalid, NothingSelected, OutputFailed
 from xdc_testbed.calibration.frames import Frames, Place
 from xdc_testbed.calibration.manifest import (
     CalibrationManifest,
@@ -39,7 +40,9 @@ from xdc_testbed.calibration.manifest import (
 )
 from xdc_testbed.calibration.native import Counts
 from xdc_testbed.calibration.packed import open_constants
-from xdc_testbed.calibration.raw_file import RawFile, open_raw, reading
+from xdc_testbed.calibration.raw_file import RawFile, open_raw
+from xdc_testbed.calibration.reduction import dtype_of
+from xdc_testbed.calibration.selection import Selected, select
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +108,10 @@ def calibrate_run(
         progress = partial(watch, path.name) if watch else None
         try:
             outcomes.append(_correct_file(path, target, constants, parameters, chosen, packed, progress))
+        except NothingSelected as nothing:
+            outcomes.append(
+                FileOutcome(input=FileRecord.of(path), outcome="left out", failure=nothing.name, reason=nothing.message)
+            )
         except CalibrationError as error:
             log.info("%s: %s", path.name, error.message)
             outcomes.append(failed(path, error))
@@ -141,18 +148,20 @@ def _correct_file(
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
     with ThreadPoolExecutor(1) as aside:
         try:
-            with _unchanged(raw_path) as descriptor, open_raw(raw_path) as raw:
+            with _unchanged(raw_path) as descriptor, _opened(raw_path, parameters) as selected:
+                raw = selected.raw
                 adaptive = parameters.fixed_gain is None
                 compiled = open_constants(
                     folder, raw.module, adaptive=adaptive, packed=packed, at=raw.recorded, choice=parameters.constants
                 )
                 constants = compiled.constants
-                place, cells = _places(raw, constants)
+                place, cells = _places(selected, constants)
                 record = aside.submit(FileRecord.of, raw_path)
                 with _writing(out):
-                    counts = _pixels(raw, part, constants, parameters, chosen, descriptor, place, cells, progress)
+                    counts = _pixels(selected, part, constants, parameters, chosen, descriptor, place, cells, progress)
                     output = FileRecord.of(part, out.name)
-                outcome = _outcome(record.result(), output, raw, compiled.record, counts, len(place))
+                kernel = engine.kernel_for(chosen, raw.module.detector, parameters)
+                outcome = _outcome(record.result(), output, selected, compiled.record, counts, kernel)
             with _writing(out):
                 part.replace(out)
         finally:
@@ -160,8 +169,14 @@ def _correct_file(
     return outcome
 
 
+@contextmanager
+def _opened(path: Path, parameters: Parameters) -> Iterator[Selected]:
+    with open_raw(path, gain_in_word=parameters.gain_in_word) as raw:
+        yield select(raw, parameters)
+
+
 def _pixels(
-    raw: RawFile,
+    selected: Selected,
     part: Path,
     constants: ModuleConstants,
     parameters: Parameters,
@@ -172,8 +187,9 @@ def _pixels(
     progress: Progress | None,
 ) -> Counts:
     """Write the corrected file `part`."""
-    detector = raw.module.detector
-    with create_corrected(part, raw, legacy_names=parameters.legacy_names) as corrected:
+    raw, detector = selected.raw, selected.raw.module.detector
+    dtype = dtype_of(parameters)
+    with create_corrected(part, raw, dtype=dtype, legacy_names=parameters.legacy_names) as corrected:
         if not len(place):
             return Counts.zero()
         target = os.open(part, os.O_WRONLY)
@@ -184,9 +200,10 @@ def _pixels(
                 constants=constants,
                 parameters=parameters,
                 image=Frames(raw.dataset(detector.image), detector.unit, descriptor),
-                code=Frames(raw.dataset(detector.code), detector.frame, descriptor) if detector.code else None,
+                code=Frames(raw.dataset(raw.code), detector.frame, descriptor) if raw.code else None,
                 place=place,
                 cells=cells,
+                stages=selected.stages,
                 together=TRAINS_TOGETHER * int(raw.index.count.max()) * _frames_per_row(raw),
                 target=corrected,
                 descriptor=target,
@@ -237,20 +254,18 @@ def _frames_per_row(raw: RawFile) -> int:
     return detector.frames_per_row(raw.dataset(detector.image).shape)
 
 
-def frames_of(raw: RawFile) -> tuple[Place, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Where each frame that is taken over is in the raw file, its memory cell, and whether it was taken at all."""
+def frames_of(selected: Selected) -> tuple[Place, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Where each selected frame is in the raw file, its memory cell, and whether it was taken at all."""
+    raw, cells = selected.raw, selected.cells.copy()
     rows, per_row, detector = raw.index.rows, _frames_per_row(raw), raw.module.detector
-    cells = np.zeros(rows.size * per_row, np.int64)
-    if detector.cell:
-        with reading():
-            cells[:] = raw.dataset(detector.cell)[...][rows].reshape(-1)
     used = np.ones(cells.size, bool) if detector.empty_cell is None else cells != detector.empty_cell
     return Place(np.repeat(rows, per_row), np.tile(np.arange(per_row, dtype=np.intp), rows.size)), cells, used
 
 
-def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArray[np.int64]]:
+def _places(selected: Selected, constants: ModuleConstants) -> tuple[Place, npt.NDArray[np.int64]]:
     """As `frames_of`, with memory cells by their constants. Raises ConstantsMissing for one without."""
-    place, cells, used = frames_of(raw)
+    place, cells, used = frames_of(selected)
+    raw = selected.raw
     if raw.module.detector.any_single_cell and _frames_per_row(raw) == 1 and constants.cells == 1:
         cells[used] = 0
     constants.require_cells(cells[used])
@@ -260,12 +275,12 @@ def _places(raw: RawFile, constants: ModuleConstants) -> tuple[Place, npt.NDArra
 def _outcome(
     record: FileRecord,
     output: FileRecord,
-    raw: RawFile,
+    selected: Selected,
     constants: Constants,
     counts: Counts,
-    frames: int,
+    kernel: Literal["numpy", "native"],
 ) -> FileOutcome:
-    module = raw.module
+    raw, module = selected.raw, selected.raw.module
     return FileOutcome(
         input=record,
         outcome="corrected",
@@ -277,7 +292,10 @@ def _outcome(
         trains=int(raw.index.train_ids.size),
         trains_without_data=int(np.count_nonzero(raw.index.count == 0)),
         trains_dropped=raw.index.dropped,
-        frames=frames,
+        trains_left_out=selected.trains_left_out,
+        frames_left_out=selected.frames_left_out,
+        kernel=kernel,
+        frames=selected.cells.size,
         pixels_by_stage={name: n for name, n in zip(_STAGES, counts.stages.tolist(), strict=True) if n},
         pixels_by_reason=reasons(counts.reasons.tolist()),
     )

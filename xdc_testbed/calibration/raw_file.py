@@ -38,17 +38,20 @@ _METADATA = (
 @dataclass(frozen=True)
 class TrainIndex:
     """The trains that are taken over. first, count: rows in the raw file; timestamps: ns, 0 where unknown;
-    dropped: trains whose ID is flagged invalid or does not increase."""
+    dropped: trains whose ID is flagged invalid or does not increase; picked: rows, when not all of these are wanted."""
 
     train_ids: Unsigned
     timestamps: Unsigned
     first: Unsigned
     count: Unsigned
     dropped: int
+    picked: npt.NDArray[np.intp] | None = None
 
     @property
     def rows(self) -> npt.NDArray[np.intp]:
         """Row in the raw file of every row that is taken over, in order."""
+        if self.picked is not None:
+            return self.picked
         spans = [np.arange(f, f + c, dtype=np.intp) for f, c in zip(self.first, self.count, strict=True)]
         return np.concatenate(spans) if spans else np.empty(0, np.intp)
 
@@ -57,7 +60,8 @@ class TrainIndex:
 class RawFile:
     """An open raw file of one detector module.
 
-    metadata: one-element entries of METADATA that a corrected file keeps.
+    metadata: one-element entries of METADATA that a corrected file keeps; code: key of the gain codes, None where they
+    are not a dataset of their own.
     """
 
     module: Module
@@ -65,6 +69,7 @@ class RawFile:
     metadata: dict[str, npt.NDArray[Any]]
     sequence: int
     group: h5py.Group
+    code: str | None
 
     @property
     def recorded(self) -> datetime | None:
@@ -92,8 +97,8 @@ class RawFile:
 
 
 @contextmanager
-def open_raw(path: Path) -> Iterator[RawFile]:
-    """Open and check a raw file.
+def open_raw(path: Path, *, gain_in_word: bool = False) -> Iterator[RawFile]:
+    """Open and check a raw file. gain_in_word: gain codes are in the words of pixels, not in a dataset of their own.
 
     Raises InputTruncated when it ends early, InputInvalid when it is not HDF5, holds no known detector or
     contradicts itself.
@@ -105,11 +110,11 @@ def open_raw(path: Path) -> Iterator[RawFile]:
         raise InputInvalid(f"input cannot be opened as HDF5: {error}") from error
     with file:
         with reading():
-            raw = _read(file)
+            raw = _read(file, gain_in_word=gain_in_word)
         yield raw
 
 
-def _read(file: h5py.File) -> RawFile:
+def _read(file: h5py.File, *, gain_in_word: bool) -> RawFile:
     version = _version(file)
     module = identify(_sources(file, version))
     group = file.get(f"INSTRUMENT/{module.raw_source}/{module.detector.group}")
@@ -121,6 +126,7 @@ def _read(file: h5py.File) -> RawFile:
         metadata={k: file[f"METADATA/{k}"][:1] for k in _METADATA if f"METADATA/{k}" in file},
         sequence=int(file["METADATA/sequenceNumber"][0]) if "METADATA/sequenceNumber" in file else 0,
         group=group,
+        code=None if gain_in_word else module.detector.code,
     )
     _check_shapes(raw)
     return raw
@@ -232,9 +238,9 @@ def _check_shapes(raw: RawFile) -> None:
     fits = len(image.shape) == len(expected) + 1 and all(
         want in (None, have) for want, have in zip(expected, image.shape[1:], strict=True)
     )
-    if not fits or (image.dtype.kind, image.dtype.itemsize) != ("u", 2):
+    if not fits or f"{image.dtype.kind}{image.dtype.itemsize}" not in detector.words:
         raise InputInvalid(f"{detector.image} is {image.dtype} {image.shape[1:]}, expected uint16 {expected}")
-    keys = (detector.image, detector.cell, detector.code)
+    keys = (detector.image, detector.cell, raw.code)
     rows = min(raw.dataset(key).shape[0] for key in keys if key)
     first, count = raw.index.first, raw.index.count
     complete = ((count <= rows) & (first <= rows - np.minimum(count, rows))) | (count == 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from xdc_testbed.calibration import Parameters, engine, native
 from xdc_testbed.calibration.badpixels import BadPixels, reasons
 from xdc_testbed.calibration.constants import ModuleConstants, fold
-from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU, Detector
+from xdc_testbed.calibration.detectors import AGIPD, DSSC, EPIX100, JUNGFRAU, LPD, Detector
 from xdc_testbed.calibration.failures import ConstantsMissing
 
 assert native.why_not() is None, f"scripts/setup dev builds the native kernels: {native.why_not()}"
@@ -109,6 +109,29 @@ def test_agipd_is_the_same_bits(
     parameters = Parameters(fixed_gain=fixed, **limits)
     cells = rng.integers(0, 4, frames).astype(np.uint16)
     both_ways(AGIPD, pair[:, 0], pair[:, 1], cells, module, parameters, how)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seeds, shapes, st.integers(0, 7), st.sampled_from([None, None, 0, 1, 2]), runs)
+def test_lpd_is_the_same_bits(seed: int, frame: tuple[int, int], frames: int, fixed: Any, how: native.Run) -> None:
+    rng = np.random.default_rng(seed)
+    module = some_constants(rng, 3, frame, thresholds=False)
+    raw = rng.integers(3500, 4500, (frames, *frame)) & 0xFFF
+    raw |= rng.choice(np.array([0, 0, 0, 0, 1, 2, 3, 4]), raw.shape) << 12
+    cells = rng.integers(0, 3, frames).astype(np.uint16)
+    both_ways(LPD, raw.astype(np.uint16), None, cells, module, Parameters(fixed_gain=fixed), how)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, shapes, st.integers(0, 7), st.sampled_from([DSSC, EPIX100]), st.sampled_from([None, 1]), runs)
+def test_detectors_with_one_gain_stage_are_the_same_bits(
+    seed: int, frame: tuple[int, int], frames: int, detector: Detector, fixed: Any, how: native.Run
+) -> None:
+    rng = np.random.default_rng(seed)
+    module = some_constants(rng, 2, frame, thresholds=False)
+    module = ModuleConstants(module.offset[:, :1], module.factor[:, :1], module.bad[:, :1], None, ())
+    raw = rng.choice(np.array([0, 1, 255, 256, 511, 512, 4000, 0x3FFF, 0x4000, 0xFFFF], np.uint16), (frames, *frame))
+    both_ways(detector, raw, None, rng.integers(0, 2, frames), module, Parameters(fixed_gain=fixed), how)
 
 
 @settings(max_examples=40, deadline=None)

@@ -48,6 +48,7 @@ class _Correction(ctypes.Structure):
         ("staging", _INT32),
         ("fixed_stage", _INT32),
         *((name, _UINT32) for name in ("value_bits", "word_bits", "code_shift", "code1", "code2", "counts_down")),
+        ("zero_means", _UINT32),
         *((name, _UINT32) for name in ("asic_rows", "asic_columns", "row", "cm_rounds", "cm_least")),
         *((name, _FLOAT) for name in ("cm_range", "force_medium", "force_high")),
         ("block", _INT64),
@@ -62,7 +63,7 @@ class Coding:
     staging: one of FIXED_STAGE, CODE_IN_BYTE, CODE_IN_WORD, THRESHOLDS; value_bits: the largest value; word_bits: the
     bits of a word that are its value, unless codes are in bytes; code_shift: where two bits of code begin,
     CODE_IN_WORD; code1, code2: codes of stages 1 and 2; counts_down: stages 1 and 2 end at 0, and all ones in stage 2
-    is an error word.
+    is an error word; zero_means: the value of a word that is 0, FIXED_STAGE.
     """
 
     staging: int
@@ -72,6 +73,7 @@ class Coding:
     code1: int = 1
     code2: int = 2
     counts_down: bool = False
+    zero_means: int = 0
 
     def in_word(self) -> Coding:
         """The same codes, in the high bits of the word."""
@@ -174,7 +176,10 @@ def correct(
     """
     how = how or Run()
     frames, pixels = raw.shape[0], int(np.prod(raw.shape[1:], dtype=np.int64))
-    _check(raw, gain, cells, planes, coding, pixels, energy, mask, stage, flags=bool(counts or common_mode))
+    _check(
+        raw, gain, cells, planes, coding, pixels, energy, mask, stage,
+        flags=bool(counts or common_mode), fixed_stage=fixed_stage,
+    )  # fmt: skip
     order = np.argsort(cells, kind="stable").astype(np.int64)
     start, cell = _groups(np.asarray(cells)[order], how.group)
     library = _library()
@@ -210,6 +215,7 @@ def correct(
         code1=coding.code1,
         code2=coding.code2,
         counts_down=coding.counts_down,
+        zero_means=coding.zero_means,
         force_medium=force[0],
         force_high=force[1],
         row=raw.shape[-1],
@@ -237,9 +243,10 @@ def _check(
     pixels: int,
     *results: npt.NDArray[Any] | None,
     flags: bool,
+    fixed_stage: int,
 ) -> None:
     """The library trusts its caller; this is the caller. Raises ValueError."""
-    stages = 1 if coding.staging == FIXED_STAGE else 3
+    stages = fixed_stage + 1 if coding.staging == FIXED_STAGE else 3
     per_cell: dict[str, npt.NDArray[Any]] = {"offset": planes.offset, "factor": planes.factor, "bad": planes.bad}
     wanted = {CODE_IN_BYTE: np.uint8, THRESHOLDS: np.uint16}.get(coding.staging)
     if coding.staging == THRESHOLDS:

@@ -43,6 +43,7 @@ struct correction {
     uint32_t code_shift;       /* CODE_IN_WORD: where the code begins; two bits */
     uint32_t code1, code2;     /* codes of stages 1 and 2; 0 is stage 0, any other value is wrong */
     uint32_t counts_down;      /* stages 1 and 2 end at 0, stage 2 has an error word of all ones, and so on */
+    uint32_t zero_means;       /* FIXED_STAGE: value of a word that is 0 */
     uint32_t asic_rows, asic_columns, row; /* common mode per ASIC when asic_rows > 0; row: pixels of one row */
     uint32_t cm_rounds, cm_least;          /* rounds at most; least number of dark pixels */
     float cm_range;

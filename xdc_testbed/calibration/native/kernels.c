@@ -76,6 +76,7 @@ OP void value_and_code(const struct piece *p, int staging, size_t at, u *value, 
     const u word = load_words(p->raw + at);
     *value = staging == CODE_IN_BYTE ? word : both(word, every(p->how->word_bits));
     *code = every(0);
+    if (staging == FIXED_STAGE) *value = choose_bits(same(*value, every(0)), every(p->how->zero_means), *value);
     if (staging == CODE_IN_WORD) *code = both(right(word, p->how->code_shift), every(3));
     if (staging == CODE_IN_BYTE) *code = load_bytes((const uint8_t *)p->gain + at);
 }

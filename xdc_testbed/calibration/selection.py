@@ -1,0 +1,98 @@
+"""Which trains and frames of a raw file are corrected, and what is known of each frame before its pixels are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from xdc_testbed.calibration.failures import InputInvalid, NothingSelected
+from xdc_testbed.calibration.manifest import Parameters
+from xdc_testbed.calibration.raw_file import RawFile, TrainIndex, reading
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A raw file of which only the wanted trains and frames are left.
+
+    cells: memory cell of each frame; stages: gain stage of each frame where parallel gain says it, else None;
+    trains_left_out, frames_left_out: by what the user chose.
+    """
+
+    raw: RawFile
+    cells: npt.NDArray[np.int64]
+    stages: npt.NDArray[np.uint8] | None
+    trains_left_out: int
+    frames_left_out: int
+
+
+def select(raw: RawFile, parameters: Parameters) -> Selected:
+    """Take the trains and frames that the parameters name.
+
+    Raises NothingSelected when no train is left, InputInvalid when parallel gain does not fit the data.
+    """
+    cells, stages = _cells(raw, parallel=parameters.parallel_gain and raw.module.detector.parallel_gain)
+    index = raw.index
+    trains = _wanted_trains(index, parameters)
+    if index.train_ids.size and not trains.any():
+        raise NothingSelected("no train of this file is selected", remedy="look at the range of trains")
+    per_row = cells.size // index.rows.size if index.rows.size else 1
+    rows = np.repeat(trains, index.count.astype(np.intp))
+    if parameters.cells is not None and not raw.module.detector.several:
+        rows &= np.isin(cells, parameters.cells)
+    if rows.all() and trains.all():
+        return Selected(raw, cells, stages, 0, 0)
+    frames = np.repeat(rows, per_row)
+    train_of_row = np.repeat(np.arange(trains.size), index.count.astype(np.intp))
+    count = np.bincount(train_of_row[rows], minlength=trains.size).astype(np.uint64)
+    chosen = replace(
+        index,
+        train_ids=index.train_ids[trains],
+        timestamps=index.timestamps[trains],
+        first=index.first[trains],
+        count=count[trains],
+        picked=index.rows[rows],
+    )
+    return Selected(
+        replace(raw, index=chosen),
+        cells[frames],
+        None if stages is None else stages[frames],
+        int(np.count_nonzero(~trains)),
+        int(np.count_nonzero(~frames)),
+    )
+
+
+def _wanted_trains(index: TrainIndex, parameters: Parameters) -> npt.NDArray[np.bool_]:
+    first, last = parameters.trains or (None, None)
+    wanted = np.ones(index.train_ids.size, bool)
+    if first is not None:
+        wanted &= index.train_ids >= first
+    if last is not None:
+        wanted &= index.train_ids <= last
+    return wanted
+
+
+def _cells(raw: RawFile, *, parallel: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8] | None]:
+    """Memory cell of every frame, and its stage with parallel gain: a train then has all its pulses in high gain, then
+    in medium, then in low, and memory cells are written for the first third only (EXtra-data `LPDBase`).
+    """
+    index, detector = raw.index, raw.module.detector
+    frames = index.rows.size * detector.frames_per_row(raw.dataset(detector.image).shape)
+    cells = np.zeros(frames, np.int64)
+    if detector.cell:
+        with reading():
+            cells[:] = raw.dataset(detector.cell)[...][index.rows].reshape(-1)
+    if not parallel:
+        return cells, None
+    count = index.count.astype(np.intp)
+    if np.any(count % 3):
+        train = index.train_ids[np.argmax(count % 3 != 0)]
+        raise InputInvalid(
+            f"train {train} has {count[np.argmax(count % 3 != 0)]} frames, parallel gain has three per pulse",
+            remedy="calibrate this run without parallel gain",
+        )
+    begin = np.repeat(np.cumsum(count) - count, count)
+    pulses = np.repeat(count // 3, count)
+    position = np.arange(frames) - begin
+    return cells[begin + position % pulses], (position // pulses).astype(np.uint8)
