@@ -137,8 +137,8 @@ class FileOutcome(_Record):
     recorded: when the data was taken, as far as the file says; constants are chosen by it.
     trains: in the corrected file; trains_without_data: of these, with no frame; trains_dropped: not taken
     over, because their ID is flagged invalid or does not increase; trains_left_out, frames_left_out: not asked for;
-    kernel: which implementation corrected the pixels; pixels_by_stage: keys "0", "1", "2",
-    "none"; pixels_by_reason: of the bad-pixel mask.
+    reference_only: what was asked for has no native kernel, so that the numpy reference did it; pixels_by_stage: keys
+    "0", "1", "2", "none"; pixels_by_reason: of the bad-pixel mask.
     """
 
     input: FileRecord
@@ -155,7 +155,7 @@ class FileOutcome(_Record):
     trains_dropped: int = 0
     trains_left_out: int = 0
     frames_left_out: int = 0
-    kernel: Literal["numpy", "native"] | None = None
+    reference_only: bool = False
     frames: int = 0
     pixels_by_stage: dict[str, int] = {}
     pixels_by_reason: dict[str, int] = {}

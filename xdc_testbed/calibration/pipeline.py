@@ -108,10 +108,6 @@ def calibrate_run(
         progress = partial(watch, path.name) if watch else None
         try:
             outcomes.append(_correct_file(path, target, constants, parameters, chosen, packed, progress))
-        except NothingSelected as nothing:
-            outcomes.append(
-                FileOutcome(input=FileRecord.of(path), outcome="left out", failure=nothing.name, reason=nothing.message)
-            )
         except CalibrationError as error:
             log.info("%s: %s", path.name, error.message)
             outcomes.append(failed(path, error))
@@ -120,7 +116,8 @@ def calibrate_run(
 
 def failed(path: Path, error: CalibrationError) -> FileOutcome:
     """The record of a file that was not corrected."""
-    return FileOutcome(input=FileRecord.of(path), outcome="failed", failure=error.name, reason=error.message)
+    outcome: Literal["left out", "failed"] = "left out" if isinstance(error, NothingSelected) else "failed"
+    return FileOutcome(input=FileRecord.of(path), outcome=outcome, failure=error.name, reason=error.message)
 
 
 def _manifest(
@@ -160,8 +157,7 @@ def _correct_file(
                 with _writing(out):
                     counts = _pixels(selected, part, constants, parameters, chosen, descriptor, place, cells, progress)
                     output = FileRecord.of(part, out.name)
-                kernel = engine.kernel_for(chosen, raw.module.detector, parameters)
-                outcome = _outcome(record.result(), output, selected, compiled.record, counts, kernel)
+                outcome = _outcome(record.result(), output, selected, compiled.record, counts, parameters)
             with _writing(out):
                 part.replace(out)
         finally:
@@ -278,7 +274,7 @@ def _outcome(
     selected: Selected,
     constants: Constants,
     counts: Counts,
-    kernel: Literal["numpy", "native"],
+    parameters: Parameters,
 ) -> FileOutcome:
     raw, module = selected.raw, selected.raw.module
     return FileOutcome(
@@ -294,7 +290,7 @@ def _outcome(
         trains_dropped=raw.index.dropped,
         trains_left_out=selected.trains_left_out,
         frames_left_out=selected.frames_left_out,
-        kernel=kernel,
+        reference_only=module.detector.needs_reference(parameters),
         frames=selected.cells.size,
         pixels_by_stage={name: n for name, n in zip(_STAGES, counts.stages.tolist(), strict=True) if n},
         pixels_by_reason=reasons(counts.reasons.tolist()),
