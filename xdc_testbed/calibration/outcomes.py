@@ -31,7 +31,6 @@ FAILED = (
     Outcome("zero train ID before the last train", "input-invalid", "look at the data acquisition"),
     Outcome("pixels of another shape or type", "input-invalid", "give raw data; corrected data is not corrected again"),
     Outcome("input replaced or written while it is read", "input-changed", "correct it again"),
-    Outcome(),
     Outcome("memory cell outside the table", "constants-missing", "give constants taken with as many memory cells"),
     Outcome("no constants for the module", "constants-missing", "put them into the module's folder, or make darks"),
     Outcome("a constant is in no file", "constants-missing", "add a version that holds it"),
