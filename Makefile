@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 XDC := .venv/bin/xdc-testbed
 
-.PHONY: help setup setup-dev demo test check unit bench clean
+.PHONY: help setup setup-dev demo test test-long check unit bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: setup ## Everything once: up, demo, interoperability suite, report, down, 
 
 test: setup-dev ## Every check and test that CI runs
 	@scripts/test
+
+test-long: setup-dev ## The tests that take too long for every change: a testbed on a cloud of our own
+	@scripts/test cloud
 
 check: setup-dev ## Linters and type checks only
 	@scripts/check

@@ -6,6 +6,7 @@ Errors are one line of cause and one line of what to do; `--debug` adds the trac
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import sys
 import traceback
@@ -139,6 +140,9 @@ def _fail_unknown(error: Exception, *, debug: bool) -> NoReturn:
         _fail(WrongUsage(str(error.format_message()), remedy="xdc-testbed --help"), debug=debug)
     if type(error).__name__ in ("Exit", "Abort"):
         sys.exit(getattr(error, "exit_code", Interrupted.exit_code))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" for {error.filename}" if error.filename else ""
+        _fail(XdcError(f"no space is left{where}", remedy="make room, then run the same command again"), debug=debug)
     if debug:
         traceback.print_exception(error)
     defect = XdcError(

@@ -10,7 +10,8 @@ import pytest
 
 from xdc_testbed import content
 from xdc_testbed.drivers import provider
-from xdc_testbed.drivers.terraform import Engine, cli_configuration
+from xdc_testbed.drivers.terraform import Engine, Terraform, Workspace, cli_configuration
+from xdc_testbed.errors import RequirementMissing
 from xdc_testbed.processes import run
 from xdc_testbed.progress import silent
 from xdc_testbed.testbed.secrets import ensure_ssh_key
@@ -37,6 +38,14 @@ def test_the_tests_of_a_module_pass(module: str, engine: Engine, mirror: Path, t
     done = run([engine.path, f"-chdir={folder}", "test", "-no-color"], timeout=300, env=env, check=False)
     assert done.returncode == 0, done.text + done.stderr.decode()
     assert "0 failed" in done.text
+
+
+def test_a_mirror_without_the_provider_is_told_with_what_makes_it(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    space = Workspace.of_the_kit("openstack", tmp_path / "state", mirror=tmp_path / "mirror")
+    with pytest.raises(RequirementMissing, match="the OpenStack provider is not in") as caught:
+        Terraform(engine, space, logs=tmp_path / "logs").prepare({})
+    assert "provider build" in (caught.value.remedy or "")
 
 
 def test_every_file_is_formatted(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -178,6 +179,14 @@ def test_a_defect_of_the_kit_is_told_without_traceback(call: Any, monkeypatch: p
     assert err.splitlines()[0] == "error: ZeroDivisionError: division by zero"
     assert "defect of the kit" in err
     assert "Traceback" not in err
+
+
+def test_a_full_disk_is_no_defect_of_the_kit(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "/state/demo/.state.json.tmp"))
+    code, _, err = call("up")
+    assert code == 1
+    assert err.splitlines()[0] == "error: no space is left for /state/demo/.state.json.tmp"
+    assert "same command again" in err.splitlines()[1]
 
 
 @pytest.mark.parametrize("error", [errors.XdcError("why"), ValueError("why")])

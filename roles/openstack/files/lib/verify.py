@@ -1,13 +1,18 @@
 """Use the cloud as a user does: image, network, port, volume, server, floating address; then take all away again.
 
-verify.py CLOUD: read {name, image, flavor} as JSON. What an earlier, killed run left under the same name goes first.
-Ends with 1 and one line when something is not as it should be.
+verify.py CLOUD: read {name, image, flavor, login} as JSON. login: whether instances can be logged in to, which is done
+then, by the floating address. What an earlier, killed run left under the same name goes first. Ends with 1 and one line
+when something is not as it should be.
 """
 
+import base64
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import openstack
 from keystoneauth1.exceptions import ClientException
@@ -30,8 +35,19 @@ def main():
         sys.exit(f"{type(error).__name__}: {error}")
 
 
-def use(cloud, *, name, image, flavor):
+def use(cloud, *, name, image, flavor, login):
     """A server with a floating address and a volume."""
+    with tempfile.TemporaryDirectory(prefix="xdc-verify-") as folder:
+        key = Path(folder, "key")
+        words = ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+        subprocess.run(words, check=True, timeout=60)
+        address = serve(cloud, name, image, flavor, key.with_suffix(".pub").read_text().strip())
+        if login:
+            wait(f"a login at {address} finds what the user data says", lambda: _logged_in(address, key, name))
+
+
+def serve(cloud, name, image, flavor, public_key):
+    """Make it all. Returns the floating address."""
     network = cloud.network.create_network(name=name)
     subnet = cloud.network.create_subnet(network_id=network.id, name=name, ip_version=4, cidr="192.0.2.0/24")
     external = cloud.network.find_network("external", ignore_missing=False)
@@ -44,6 +60,8 @@ def use(cloud, *, name, image, flavor):
         image_id=cloud.image.find_image(image, ignore_missing=False).id,
         flavor_id=cloud.compute.find_flavor(flavor, ignore_missing=False).id,
         networks=[{"port": port.id}],
+        key_name=cloud.compute.create_keypair(name=name, public_key=public_key).name,
+        user_data=base64.b64encode(_USER_DATA.format(name=name).encode()).decode(),
     )
     wait("the server is active", lambda: _active(cloud.compute.get(f"/servers/{server.id}").json()["server"]))
     wait("the volume is there", lambda: cloud.block_storage.get_volume(volume.id).status == "available")
@@ -55,6 +73,34 @@ def use(cloud, *, name, image, flavor):
         sys.exit(f"the server has the addresses {addresses}, not that of its port")
     if floating.port_id != port.id:
         sys.exit("the floating address is not that of the port")
+    return floating.floating_ip_address
+
+
+_USER_DATA = """#cloud-config
+write_files:
+- path: /etc/xdc-verify
+  content: {name}
+"""
+
+
+def _logged_in(address, key, name):
+    """Whether the image's own user gets in by the key pair, and cloud-init has done what it was told."""
+    words = [
+        "/usr/bin/ssh",
+        "-F",
+        "none",
+        "-i",
+        str(key),
+        "-o",
+        f"UserKnownHostsFile={key}.hosts",
+        "-o",
+        "LogLevel=ERROR",
+    ]
+    words += ["-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes", "-o", "ConnectTimeout=3"]
+    done = subprocess.run(
+        [*words, f"debian@{address}", "cat", "/etc/xdc-verify"], capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.returncode == 0 and done.stdout.strip() == name
 
 
 def _active(server):
@@ -71,6 +117,7 @@ def remove(cloud, name):
     for server in compute.servers(name=f"^{name}$"):
         compute.delete_server(server)
     wait("the server is gone", lambda: not list(compute.servers(name=f"^{name}$")))
+    compute.delete_keypair(name, ignore_missing=True)
     for volume in volumes.volumes(name=name):
         wait("the volume is free", lambda one=volume: volumes.get_volume(one.id).status in ("available", "error"))
         volumes.delete_volume(volume)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 FOLDER = Path("/var/lib/xdc-instances")
 ROOTS = Path("/var/lib/xdc-openstack/roots")
+FLOATING = Path("/run/xdc-floating.json")
 _OUTSIDE = "eth0"
 _TRANSIT = "169.254.{high}.{low}"
 
@@ -177,10 +178,9 @@ def float_addresses(wanted):
     made = json.dumps(
         {address: [port["network"], port["addresses"]] for address, port in placed.items()}, sort_keys=True
     )
-    record = Path("/run/xdc-floating.json")
-    if record.is_file() and record.read_text() == made:
+    if FLOATING.is_file() and FLOATING.read_text() == made:
         return
-    old = json.loads(record.read_text()) if record.is_file() else {}
+    old = json.loads(FLOATING.read_text()) if FLOATING.is_file() else {}
     for address in old.keys() - placed.keys():
         _do("ip", "neigh", "del", "proxy", address, "dev", _OUTSIDE, check=False)
         _do("ip", "route", "del", f"{address}/32", check=False)
@@ -197,7 +197,7 @@ def float_addresses(wanted):
         _nat(net, "-A", "xdc-from", "-s", fixed, "-o", "out", "-j", "SNAT", "--to-source", address)
         _do("ip", "route", "replace", f"{address}/32", "via", inner)
         _do("ip", "neigh", "replace", "proxy", address, "dev", _OUTSIDE)
-    record.write_text(made)
+    FLOATING.write_text(made)
 
 
 def _namespaces():

@@ -1,0 +1,55 @@
+"""What Terraform and its provider must be, told before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xdc_testbed.drivers import provider
+from xdc_testbed.drivers.terraform import Engine
+from xdc_testbed.errors import RequirementMissing
+
+
+def program(folder: Path, said: str) -> str:
+    """A program that says this, whatever it is asked."""
+    path = folder / "terraform"
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_no_terraform_is_told_with_how_to_name_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("XDC_TERRAFORM", raising=False)
+    with pytest.raises(RequirementMissing, match="terraform or tofu is not installed") as caught:
+        Engine.find()
+    assert "openstack.terraform" in (caught.value.remedy or "")
+    with pytest.raises(RequirementMissing, match="/nowhere/terraform is not installed"):
+        Engine.find("/nowhere/terraform")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ('{"terraform_version": "1.5.7"}', "is version 1.5.7, needed: 1.6 or newer"),
+        ('{"terraform_version": "0.14.0-beta1"}', "is version 0.14.0-beta1"),
+        ("hello", "neither Terraform nor OpenTofu: hello"),
+        ("{}", "neither Terraform nor OpenTofu"),
+    ],
+)
+def test_a_program_that_will_not_do_is_told(tmp_path: Path, said: str, message: str) -> None:
+    with pytest.raises(RequirementMissing, match=message):
+        Engine.find(program(tmp_path, said))
+
+
+def test_the_configured_program_wins_over_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDC_TERRAFORM", "/nowhere/terraform")
+    found = Engine.find(program(tmp_path, '{"terraform_version": "1.6.0"}'))
+    assert (found.kind, found.version) == ("terraform", "1.6.0")
+
+
+def test_a_mirror_that_is_not_there_is_told_with_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(RequirementMissing, match="there is no folder") as caught:
+        provider.mirror_for(str(tmp_path / "mirror"))
+    assert "provider build --mirror" in (caught.value.remedy or "")

@@ -1,0 +1,310 @@
+"""Containers as instances of the cloud: what is done on the node for each, asked of a node that only keeps count."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from xdc_testbed import content
+
+UUID = "11111111-2222-3333-4444-555555555555"
+OTHER = "66666666-7777-8888-9999-000000000000"
+LIB = content.root() / "roles" / "openstack" / "files" / "lib"
+
+
+@dataclass
+class Machine:
+    """What the commands of the module do to a node, as far as they are asked about it afterwards."""
+
+    units: set[str] = field(default_factory=set)
+    namespaces: list[str] = field(default_factory=list)
+    links: set[str] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
+    transit: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *command: Any, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Carry out one command."""
+        words = [str(word) for word in command]
+        self.said.append(" ".join(words))
+        code, out = 0, ""
+        match words:
+            case ["systemd-run", *rest]:
+                self.units.add(next(word.removeprefix("--unit=") for word in rest if word.startswith("--unit=")))
+            case ["systemctl", "stop", unit]:
+                self.units.discard(unit)
+            case ["systemctl", "is-active", "-q", unit]:
+                code = 0 if unit in self.units else 3
+            case ["ip", "netns", "list"]:
+                out = "\n".join(f"{name} (id: 1)" for name in self.namespaces)
+            case ["ip", "netns", "add", name]:
+                self.namespaces.append(name)
+            case ["ip", "netns", "del", name]:
+                self.namespaces = [one for one in self.namespaces if one != name]
+            case ["ip", "-j", "link", "show"]:
+                out = json.dumps([{"ifname": name} for name in self.links])
+            case ["ip", "link", "add", name, *_]:
+                self.links.add(name)
+            case ["ip", "-n", net, "route", "add", "default", "via", gateway]:
+                self.transit[net] = gateway
+            case ["ip", "-n", net, "-j", "route", "show", "default"]:
+                out = json.dumps([{"gateway": self.transit[net]}])
+            case ["ip", "-n", _, "link", "show", _]:
+                code = 1
+        assert not check or code == 0, self.said[-1]
+        return subprocess.CompletedProcess(words, code, out, "")
+
+    def of(self, word: str) -> list[str]:
+        """The commands that hold a word."""
+        return [one for one in self.said if word in one]
+
+
+def port(name: str, address: str, network: str = "lan") -> dict[str, Any]:
+    """A port as the driver describes it."""
+    return {
+        "id": f"port-{name}-of-the-instance",
+        "network": network,
+        "mac": "fa:16:3e:00:00:01",
+        "mtu": 1400,
+        "addresses": [f"{address}/24"],
+        "gateways": ["10.77.0.1/24"],
+    }
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """An empty node."""
+    return Machine()
+
+
+@pytest.fixture
+def instances(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module, with folders of its own and a root file system of Debian."""
+    module = loaded("xdc_instances", LIB / "xdc_instances.py")
+    (tmp_path / "roots" / "debian-12").mkdir(parents=True)
+    (tmp_path / "instances").mkdir()
+    for name, value in (
+        ("FOLDER", tmp_path / "instances"),
+        ("ROOTS", tmp_path / "roots"),
+        ("FLOATING", tmp_path / "floating.json"),
+        ("_do", machine),
+    ):
+        monkeypatch.setattr(module, name, value)
+    return module
+
+
+def loaded(name: str, path: Path) -> ModuleType:
+    """A module of the role, which no package holds."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_instance_has_its_drive_and_the_address_and_mac_of_its_port(instances: ModuleType, machine: Machine) -> None:
+    instances.make(UUID, "debian", {"openstack/latest/user_data": b"#cloud-config\n"}, [port("a", "10.77.0.10")])
+    instances.start(UUID, memory_mib=512)
+    seed = instances.FOLDER / UUID / "upper" / "var/lib/cloud/seed/config_drive"
+    assert (seed / "openstack/latest/user_data").read_bytes() == b"#cloud-config\n"
+    assert (instances.FOLDER / UUID).stat().st_mode & 0o777 == 0o700
+    assert machine.of(f"ip -n i-{UUID} link set eth0 address fa:16:3e:00:00:01 mtu 1400 up")
+    assert machine.of(f"ip -n i-{UUID} address replace 10.77.0.10/24 dev eth0")
+    assert machine.of(f"ip -n i-{UUID} route replace default via 10.77.0.1")
+    assert "MemoryMax=512M" in machine.of("systemd-run")[0]
+    assert instances.known() == [UUID]
+    assert instances.runs(UUID)
+
+
+def test_an_image_of_another_distribution_is_refused_in_one_line(instances: ModuleType) -> None:
+    with pytest.raises(RuntimeError, match="os_distro 'windows'"):
+        instances.make(UUID, "windows", {}, [])
+
+
+def test_an_instance_that_runs_is_not_started_twice(instances: ModuleType, machine: Machine) -> None:
+    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.start(UUID, memory_mib=512)
+    instances.start(UUID, memory_mib=512)
+    assert len(machine.of("systemd-run")) == 1
+
+
+def test_a_network_goes_with_its_last_instance(instances: ModuleType, machine: Machine) -> None:
+    for uuid, name, address in ((UUID, "a", "10.77.0.10"), (OTHER, "b", "10.77.0.11")):
+        instances.make(uuid, "debian", {}, [port(name, address)])
+        instances.start(uuid, memory_mib=512)
+    instances.remove(UUID)
+    assert set(machine.namespaces) == {"n-lan", f"i-{OTHER}"}
+    instances.remove(OTHER)
+    instances.remove(OTHER)
+    assert (machine.namespaces, machine.units, instances.known()) == ([], set(), [])
+
+
+def test_two_networks_may_have_the_same_addresses(instances: ModuleType, machine: Machine) -> None:
+    for uuid, network in ((UUID, "one"), (OTHER, "two")):
+        instances.make(uuid, "debian", {}, [port(network, "10.77.0.10", network)])
+        instances.start(uuid, memory_mib=512)
+    assert len({machine.transit["n-one"], machine.transit["n-two"]}) == 2
+    instances.float_addresses({"10.89.0.200": "port-one-of-the-instance", "10.89.0.201": "port-two-of-the-instance"})
+    assert machine.of("ip netns exec n-one iptables -w -t nat -A xdc-to -d 10.89.0.200 -j DNAT --to-destination 10.77")
+    assert machine.of("ip netns exec n-two iptables -w -t nat -A xdc-to -d 10.89.0.201 -j DNAT --to-destination 10.77")
+
+
+def test_a_floating_address_is_written_once_and_taken_back(instances: ModuleType, machine: Machine) -> None:
+    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.start(UUID, memory_mib=512)
+    wanted = {"10.89.0.200": "port-a-of-the-instance", "10.89.0.201": "port-of-nobody-here"}
+    instances.float_addresses(wanted)
+    count = len(machine.of("iptables"))
+    instances.float_addresses(wanted)
+    assert len(machine.of("iptables")) == count
+    assert not machine.of("10.89.0.201")
+    instances.float_addresses({})
+    assert machine.of("ip neigh del proxy 10.89.0.200 dev eth0")
+    assert machine.of("ip route del 10.89.0.200/32")
+    assert machine.said[-1] == "ip netns exec n-lan iptables -w -t nat -F xdc-from"
+
+
+def test_the_console_is_that_of_all_boots_and_empty_before_the_first(instances: ModuleType) -> None:
+    assert instances.console(UUID) == ""
+    instances.make(UUID, "debian", {}, [])
+    (instances.FOLDER / UUID / "console.log").write_bytes(b"login:\xff")
+    assert instances.console(UUID).startswith("login:")
+
+
+# -- in nova's words --------------------------------------------------------------------------------------------------
+
+
+class FakeDriver:
+    """nova's fake driver, as far as ours builds on it."""
+
+    capabilities: dict[str, bool] = {}  # noqa: RUF012 - as nova has it
+
+    def __init__(self) -> None:
+        self.instances: dict[str, Any] = {}
+
+    def init_host(self, host: str) -> None:
+        """Nothing."""
+
+    def spawn(self, context: Any, instance: Any, *rest: Any, **more: Any) -> None:
+        """Keep it."""
+        self.instances[instance.uuid] = instance
+
+    def destroy(self, context: Any, instance: Any, *rest: Any, **more: Any) -> None:
+        """Forget it."""
+        self.instances.pop(instance.uuid, None)
+
+    def power_off(self, instance: Any, timeout: int = 0, retry_interval: int = 0) -> None:
+        """Nothing."""
+
+    def power_on(self, context: Any, instance: Any, network_info: Any, **more: Any) -> None:
+        """Nothing."""
+
+
+class Named:
+    """Anything with attributes."""
+
+    def __init__(self, **given: Any) -> None:
+        self.__dict__.update(given)
+
+
+class NotFound(Exception):
+    """nova's word for an instance that is not there."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
+
+
+class Drive:
+    """nova's metadata of an instance."""
+
+    def __init__(self, instance: Any, **_: Any) -> None:
+        self.instance = instance
+
+    def metadata_for_config_drive(self) -> Iterator[tuple[str, bytes]]:
+        """Two files of it."""
+        yield "openstack/latest/meta_data.json", b"{}"
+        yield "openstack/latest/network_data.json", b"{}"
+
+
+@pytest.fixture
+def driver(instances: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The driver, with as much of nova as it names."""
+    modules = {
+        "eventlet": Named(spawn=lambda _: None, sleep=lambda _: None),
+        "xdc_instances": instances,
+        "nova": Named(context=None, exception=Named(InstanceNotFound=NotFound)),
+        "nova.api.metadata": Named(base=Named(InstanceMetadata=Drive)),
+        "nova.compute": Named(power_state=Named(RUNNING=1, SHUTDOWN=4)),
+        "nova.network": Named(neutron=None),
+        "nova.virt": Named(
+            fake=Named(FakeDriver=FakeDriver, FakeInstance=lambda _name, _state, uuid: Named(uuid=uuid)),
+            hardware=Named(InstanceInfo=lambda state: state),
+        ),
+        "oslo_log": Named(log=Named(getLogger=lambda _: None)),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return loaded("xdc_container", LIB / "nova_virt" / "xdc_container.py").Containers()
+
+
+class Network(dict[str, Any]):
+    """A network as nova describes it."""
+
+    def get_meta(self, key: str) -> Any:
+        """Its MTU."""
+        return self["meta"].get(key)
+
+
+def server() -> Any:
+    """A server as nova knows it."""
+    properties = {"os_distro": "debian"}
+    return Named(uuid=UUID, image_meta=Named(properties=properties), flavor=Named(memory_mb=1024))
+
+
+def card() -> dict[str, Any]:
+    """Its network card."""
+    gateway = {"address": "10.77.0.1"}
+    subnet = {"cidr": "10.77.0.0/24", "ips": [{"address": "10.77.0.10"}], "gateway": gateway}
+    network = Network(id="lan", subnets=[subnet], meta={"mtu": 1400})
+    return {"id": "port-a-of-the-instance", "address": "fa:16:3e:00:00:01", "network": network}
+
+
+def test_a_server_becomes_a_container_with_its_port_and_without_network_data(
+    driver: Any, instances: ModuleType, machine: Machine
+) -> None:
+    driver.spawn(None, server(), None, [], None, {}, network_info=[card()])
+    assert json.loads((instances.FOLDER / UUID / "ports.json").read_text()) == [port("a", "10.77.0.10")]
+    seed = instances.FOLDER / UUID / "upper" / "var/lib/cloud/seed/config_drive/openstack/latest"
+    assert [path.name for path in seed.iterdir()] == ["meta_data.json"]
+    assert driver.get_info(server()) == 1
+    driver.destroy(None, server(), [card()])
+    assert (instances.known(), machine.units) == ([], set())
+    with pytest.raises(NotFound):
+        driver.get_info(server())
+
+
+def test_power_is_that_of_the_unit(driver: Any, machine: Machine) -> None:
+    driver.spawn(None, server(), None, [], None, {}, network_info=[card()])
+    driver.power_off(server(), timeout=60)
+    assert driver.get_info(server()) == 4
+    assert not machine.of("systemctl kill")
+    driver.power_on(None, server(), [card()])
+    assert driver.get_info(server()) == 1
+    driver.reboot(None, server(), [card()], "HARD")
+    assert machine.of("systemctl kill -s KILL")
+    assert driver.get_info(server()) == 1
+
+
+def test_a_compute_service_that_starts_again_knows_its_instances(driver: Any, instances: ModuleType) -> None:
+    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    driver.init_host("cloud")
+    assert driver.get_info(server()) == 4
