@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource
-from xdc_testbed.drivers.login import ssh_arguments
+from xdc_testbed.drivers.login import known_as, known_host, ssh_arguments
 from xdc_testbed.errors import DeadlineExceeded, RequirementMissing, WrongUsage, XdcError
 from xdc_testbed.processes import Completed, run
 from xdc_testbed.progress import Event, Reporter
@@ -179,7 +179,7 @@ class Hosts:
         machine = self._machines[name]
         if machine.host_key is not None:
             return machine.host_key
-        where = machine.address if machine.port == 22 else f"[{machine.address}]:{machine.port}"
+        where = known_as(machine.address, machine.port)
         found = run(["ssh-keygen", "-F", where], timeout=20, check=False).text
         for line in found.splitlines():
             words = line.split()
@@ -221,8 +221,7 @@ class Hosts:
 
     def _remember(self, node: Node) -> None:
         """The host key goes into this testbed's known_hosts; nobody's ~/.ssh is written to."""
-        # ssh looks for a port other than 22 in brackets, and for 22 both ways.
-        line = f"[{node.ssh_address}]:{node.ssh_port} {node.host_key}\n"
+        line = known_host(node)
         self._known_hosts.parent.mkdir(parents=True, exist_ok=True)
         with self._remembering:
             if not self._known_hosts.is_file() or line not in self._known_hosts.read_text():

@@ -30,6 +30,16 @@ def ssh_options(known_hosts: Path) -> str:
     )
 
 
+def known_as(address: str, port: int) -> str:
+    """What ssh looks for in known_hosts: `[address]:port`, and for port 22 nothing but the address."""
+    return address if port == 22 else f"[{address}]:{port}"
+
+
+def known_host(node: Node) -> str:
+    """The line of known_hosts for a node."""
+    return f"{known_as(node.ssh_address, node.ssh_port)} {node.host_key}\n"
+
+
 def proxy_options(node: Node, known_hosts: Path) -> str:
     """Options for a node that is reached through another one; empty for a node that is reached directly."""
     if node.jump is None:

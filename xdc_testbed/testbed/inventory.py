@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xdc_testbed.drivers.base import Node
-from xdc_testbed.drivers.login import proxy_options, ssh_options
+from xdc_testbed.drivers.login import known_host, proxy_options, ssh_options
 from xdc_testbed.endpoints import Endpoint, storages
 from xdc_testbed.testbed import endpoints, sources
 from xdc_testbed.testbed.description import Description, groups
@@ -125,8 +125,7 @@ def _openwhisk(offered: Sequence[Endpoint]) -> dict[str, str]:
 
 def write(folder: Path, inventory: Mapping[str, Any], nodes: Sequence[Node]) -> Path:
     """Write hosts.json and the known_hosts file beside it. Returns the inventory's path."""
-    lines = "".join(f"[{n.ssh_address}]:{n.ssh_port} {n.host_key}\n" for n in nodes)
-    write_private(folder / "known_hosts", lines.encode())
+    write_private(folder / "known_hosts", "".join(map(known_host, nodes)).encode())
     path = folder / "hosts.json"
     write_private(path, json.dumps(inventory, indent=1).encode())
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,14 +74,18 @@ def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, deadline: float) -> 
     deadline: seconds for all. Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready.
     """
     until = time.monotonic() + deadline
+    stop = threading.Event()  # Ctrl-C reaches this thread only, and the pool waits for the others
     with ThreadPoolExecutor(max_workers=min(16, max(1, len(nodes)))) as pool:
-        results = pool.map(lambda node: _ready(node, known_hosts, until), nodes)
-        return {node.name: failure for node, failure in zip(nodes, results, strict=True) if failure}
+        try:
+            results = pool.map(lambda node: _ready(node, known_hosts, until, stop), nodes)
+            return {node.name: failure for node, failure in zip(nodes, results, strict=True) if failure}
+        finally:
+            stop.set()
 
 
-def _ready(node: Node, known_hosts: Path, until: float) -> str | None:
+def _ready(node: Node, known_hosts: Path, until: float, stop: threading.Event) -> str | None:
     stage, seen = STAGES[0], "nothing yet"
-    while time.monotonic() < until:
+    while time.monotonic() < until and not stop.is_set():
         try:
             stage = "address"
             if node.jump or _greets(node):
@@ -105,6 +110,9 @@ def _greets(node: Node) -> bool:
             return False
 
 
+_PROBE_DEADLINE = 30.0
+"""Seconds after which a probe is made anew, so that Ctrl-C need not wait longer."""
+
 _PROBE = """
 command -v python3 >/dev/null || exit 91
 if command -v cloud-init >/dev/null; then
@@ -120,7 +128,7 @@ date +%s
 def _problem(node: Node, known_hosts: Path, until: float) -> tuple[str, str] | None:
     """Log in and ask. Returns the stage that is not reached and what was seen, or None."""
     words = ssh_arguments(node, known_hosts, "sh", "-c", _PROBE)
-    done = run(words, timeout=max(1.0, until - time.monotonic()), check=False)
+    done = run(words, timeout=max(1.0, min(_PROBE_DEADLINE, until - time.monotonic())), check=False)
     if done.returncode == 91:
         return "python", "python3 is not in the image"
     if done.returncode == 92:

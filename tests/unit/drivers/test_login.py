@@ -6,8 +6,11 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from xdc_testbed.drivers.base import Node
-from xdc_testbed.drivers.login import ssh_arguments
+from xdc_testbed.drivers.login import known_as, known_host, ssh_arguments
+from xdc_testbed.processes import run
 
 NODE = Node(
     name="a",
@@ -23,6 +26,16 @@ NODE = Node(
     driver="openstack",
     resource_id="1",
 )
+
+
+@pytest.mark.parametrize(("port", "looked_for"), [(22, "10.77.0.10"), (2222, "[10.77.0.10]:2222")])
+def test_a_host_key_is_written_where_ssh_looks_for_it(tmp_path: Path, port: int, looked_for: str) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINpv+j1QfxYOJSLG/wOvpxefpGLh882/yT4RNY4k8xKr"
+    known_hosts.write_text(known_host(replace(NODE, ssh_port=port, host_key=key)))
+    assert known_as(NODE.ssh_address, port) == looked_for
+    found = run(["ssh-keygen", "-f", known_hosts, "-F", looked_for], timeout=20).text
+    assert found.splitlines()[1] == f"{looked_for} {key}"
 
 
 def test_root_runs_a_command_as_it_is() -> None:

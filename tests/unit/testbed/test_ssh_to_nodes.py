@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import shlex
 import socket
 import threading
@@ -129,3 +130,18 @@ def test_a_clock_that_is_an_hour_off_is_told(monkeypatch: pytest.MonkeyPatch) ->
     with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
         said = verdict(port, monkeypatch, (0, f"running\n{int(time.time()) + 3600}"))["a"]
     assert re.fullmatch(r"clock: \+3[56]\d\d s off", said)
+
+
+def test_ctrl_c_ends_the_wait_for_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    def login(args: Any, **rest: Any) -> Completed:
+        if not asked.is_set():
+            asked.set()
+            signal.raise_signal(signal.SIGINT)
+        return Completed(tuple(args), 255, b"", b"not yet", 0.0)
+
+    monkeypatch.setattr(ssh, "run", login)
+    nodes = [node(name, ssh_port=22, jump="root@192.0.2.1:22") for name in "ab"]
+    with pytest.raises(KeyboardInterrupt):
+        ssh.wait_ready(nodes, KNOWN_HOSTS, deadline=3600)
