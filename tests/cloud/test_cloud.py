@@ -104,7 +104,7 @@ def test_a_network_name_that_somebody_else_has_as_well_is_not_guessed(lab: Lab) 
 
 @pytest.mark.parametrize("word", ["instances", "ports", "floating_ips"])
 def test_a_quota_that_is_short_by_one_is_refused_with_the_figures(lab: Lab, word: str) -> None:
-    need = {"instances": 2, "ports": 2, "floating_ips": 1}[word]
+    need = {"instances": 2, "ports": 4, "floating_ips": 1}[word]
     shown = {"floating_ips": "floating addresses"}.get(word, word)
     with _quota(lab, word, need - 1):
         said = lab.refused("up", "-f", str(lab.described("refused")))

@@ -173,6 +173,19 @@ def test_a_floating_address_is_written_once_and_taken_back(instances: ModuleType
     assert machine.said[-1] == "ip netns exec n-lan iptables -w -t nat -F xdc-from"
 
 
+def test_a_floating_address_is_written_anew_for_a_network_that_was_gone(
+    instances: ModuleType, machine: Machine
+) -> None:
+    wanted = {"10.89.0.200": "port-a-of-the-instance"}
+    for _ in range(2):  # a server that is replaced: its port and its floating address stay
+        instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+        instances.start(UUID, memory_mib=512)
+        instances.float_addresses(wanted)
+        instances.remove(UUID)
+    assert len(machine.of("-A xdc-to -d 10.89.0.200")) == 2
+    assert len(machine.of("ip neigh del proxy 10.89.0.200")) == 2
+
+
 def test_the_console_is_that_of_all_boots_and_empty_before_the_first(instances: ModuleType) -> None:
     assert instances.console(UUID) == ""
     instances.make(UUID, "debian", {}, [])

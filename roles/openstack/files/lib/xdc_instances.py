@@ -164,6 +164,12 @@ _MASQUERADE = ("POSTROUTING", "-s", "169.254.0.0/16", "-o", _OUTSIDE, "-j", "MAS
 
 def _remove_network(network):
     _do("ip", "netns", "del", _net(network), check=False)
+    # What led there is forgotten, so that it is written anew when the network comes back before anybody has looked.
+    written = _written()
+    for address in [address for address, (where, _) in written.items() if where == network]:
+        _withdraw(address)
+        del written[address]
+    _note(written)
 
 
 def float_addresses(wanted):
@@ -175,15 +181,12 @@ def float_addresses(wanted):
         for address, port_id in wanted.items()
         if port_id in ports and _net(ports[port_id]["network"]) in there
     }
-    made = json.dumps(
-        {address: [port["network"], port["addresses"]] for address, port in placed.items()}, sort_keys=True
-    )
-    if FLOATING.is_file() and FLOATING.read_text() == made:
+    made = {address: [port["network"], port["addresses"]] for address, port in placed.items()}
+    old = _written()
+    if old == made:
         return
-    old = json.loads(FLOATING.read_text()) if FLOATING.is_file() else {}
     for address in old.keys() - placed.keys():
-        _do("ip", "neigh", "del", "proxy", address, "dev", _OUTSIDE, check=False)
-        _do("ip", "route", "del", f"{address}/32", check=False)
+        _withdraw(address)
     networks = {network for network, _ in old.values()} | {port["network"] for port in placed.values()}
     for net in {_net(network) for network in networks} & there:
         for chain in ("xdc-to", "xdc-from"):
@@ -197,7 +200,22 @@ def float_addresses(wanted):
         _nat(net, "-A", "xdc-from", "-s", fixed, "-o", "out", "-j", "SNAT", "--to-source", address)
         _do("ip", "route", "replace", f"{address}/32", "via", inner)
         _do("ip", "neigh", "replace", "proxy", address, "dev", _OUTSIDE)
-    FLOATING.write_text(made)
+    _note(made)
+
+
+def _withdraw(address):
+    """The node answers for a floating address no longer."""
+    _do("ip", "neigh", "del", "proxy", address, "dev", _OUTSIDE, check=False)
+    _do("ip", "route", "del", f"{address}/32", check=False)
+
+
+def _written():
+    """Which floating addresses lead where: address -> [network, addresses of the port]."""
+    return json.loads(FLOATING.read_text()) if FLOATING.is_file() else {}
+
+
+def _note(written):
+    FLOATING.write_text(json.dumps(written, sort_keys=True))
 
 
 def _namespaces():
