@@ -62,11 +62,13 @@ def compile_library(sources: Path, library: Path, *, flags: str = "") -> None:
     base = [*compiler, *shlex.split(_FLAGS), *shlex.split(flags)]
     sets = _SETS if platform.machine() in ("x86_64", "AMD64") else {"generic": ""}
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
-        objects = [Path(folder, "driver.o")]
+        objects = [Path(folder, "driver.o"), Path(folder, "file.o")]
         _run([*base, f'-DSOURCES="{digest(sources)}"', "-c", sources / "driver.c", "-o", objects[0]])
+        _run([*base, "-c", sources / "file.c", "-o", objects[1]])
         for name, more in sets.items():
-            objects.append(Path(folder, f"{name}.o"))
-            _run([*base, *shlex.split(more), f"-DSET={name}", "-c", sources / "kernels.c", "-o", objects[-1]])
+            for source in ("kernels", "packing"):
+                objects.append(Path(folder, f"{source}-{name}.o"))
+                _run([*base, *shlex.split(more), f"-DSET={name}", "-c", sources / f"{source}.c", "-o", objects[-1]])
         built = Path(folder, library.name)
         _run([*base, "-shared", "-pthread", *objects, "-o", built])
         built.replace(library)

@@ -32,7 +32,11 @@ class Replica(BaseModel):
 
 
 class CatalogueRecord(BaseModel):
-    """A dataset of one file. id: SHA-256 over name and content; made_from: the raw file; provenance: the manifest."""
+    """A dataset of one file.
+
+    id: SHA-256 over name and provenance, which gives the same content each time; made_from: the raw file; provenance:
+    the manifest.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,7 +54,7 @@ class CatalogueRecord(BaseModel):
     @classmethod
     def of(cls, product: Product, endpoint: str) -> CatalogueRecord:
         """The record of a product that was verified on an endpoint."""
-        identity = f"{product.output.name}\0{product.output.sha256}"
+        identity = f"{product.output.name}\0{product.manifest.to_json()}"
         return cls(
             id=hashlib.sha256(identity.encode()).hexdigest(),
             file=product.output,

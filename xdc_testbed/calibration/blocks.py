@@ -3,6 +3,9 @@
 Frames of one memory cell are taken together over a few trains, because constants are more bytes than pixels. Memory is
 a handful of blocks, however long the file. What comes out does not depend on threads or blocks: energies go to offsets
 that are known beforehand, chunks of flags are stored in the order of the plan.
+
+A block goes through the native kernels slab by slab, without ever being whole in memory (`native.files`), or frame by
+frame through numpy.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from xdc_testbed.calibration import engine as engines
+from xdc_testbed.calibration import native
 from xdc_testbed.calibration.badpixels import BadPixels
+from xdc_testbed.calibration.checksums import Passed
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import CorrectedFile
 from xdc_testbed.calibration.detector import Detector
@@ -28,10 +33,14 @@ from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.frames import Frames, Indices, Place, runs
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import Counts, Run
-from xdc_testbed.calibration.reduction import reduce
+from xdc_testbed.calibration.native import files as native_files
+from xdc_testbed.calibration.reduction import reduce, reduces
 
-BLOCK_BYTES = 4 << 20
-"""Raw pixels of a block: large enough for one read per frame to be cheap, small enough for results to stay in cache."""
+BLOCK_BYTES = 16 << 20
+"""Raw pixels of a block: enough frames for the constants of a slab to be fetched once for many."""
+
+FRAME_BLOCK_BYTES = 4 << 20
+"""The same where a block is whole in memory."""
 
 TRAINS_TOGETHER = 8
 """Trains over which frames of one memory cell are collected."""
@@ -49,7 +58,7 @@ class Work:
 
     image, code: frames of the pixels, and of the gain codes when they are a dataset of their own; cells: memory cell of
     each frame; stages: gain stage of each frame where that is known, a block then has one of them; together: frames
-    within which the order is free.
+    within which the order is free; read, written: what passed of both files.
     """
 
     detector: Detector
@@ -64,6 +73,14 @@ class Work:
     together: int
     target: CorrectedFile
     descriptor: int
+    read: Passed
+    written: Passed
+
+    @property
+    def in_slabs(self) -> bool:
+        """Whether blocks go through the native kernels, slab by slab."""
+        kernel = engines.kernel_for(self.engine, self.detector, self.parameters)
+        return kernel == "native" and not reduces(self.parameters)
 
     def of_block(self, which: Indices) -> Work:
         """The same for frames of one block, in fixed gain where their stage is known."""
@@ -98,8 +115,10 @@ def correct_blocks(work: Work, progress: Progress | None = None) -> Counts:
 
 def plan(work: Work) -> Iterator[Indices]:
     """Which frames make a block: sorted by memory cell within `together`, in file order where HDF5 has to read."""
-    frames, size = len(work.place), max(1, BLOCK_BYTES // work.image.buffer(1).nbytes)
-    together = max(size, work.together) if work.image.direct else size
+    frames, bytes_ = len(work.place), work.image.buffer(1).nbytes
+    most = max(1, (BLOCK_BYTES if work.in_slabs and work.image.direct else FRAME_BLOCK_BYTES) // bytes_)
+    size = max(1, min(most, frames // (4 * work.engine.threads)))  # a short file has work for every thread, too
+    together = max(most, work.together) if work.image.direct else size
     for start in range(0, frames, together):
         window = np.arange(start, min(start + together, frames), dtype=np.intp)
         if together > size:
@@ -116,11 +135,12 @@ def _by_stage(window: Indices, stages: npt.NDArray[np.uint8]) -> Iterator[Indice
 
 @dataclass(frozen=True)
 class _Done:
-    """Deflated chunks of one block, and its counts."""
+    """Deflated chunks of one block, its counts, and what of both files passed."""
 
-    stage: tuple[bytes, ...]
-    mask: tuple[bytes, ...]
+    flags: native_files.Flags
     counts: Counts
+    read: tuple[native_files.InFile, ...] = ()
+    written: native_files.InFile | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +166,53 @@ def _room(work: Work, frames: int) -> _Room:
 
 
 def _block(work: Work, which: Indices, rooms: threading.local) -> _Done:
-    number, work = which.size, work.of_block(which)
+    work = work.of_block(which)
+    return _in_slabs(work, which) if work.in_slabs else _in_frames(work, which, rooms)
+
+
+def _in_slabs(work: Work, which: Indices) -> _Done:
+    steps, cells = engines.native_steps(
+        work.detector, work.cells[which], work.constants, work.parameters, in_word=work.code is None
+    )
+    raw, gain = _sources(work, which, steps.coding.staging)
+    energy = native_files.InFile.at(work.descriptor, _energy_offsets(work, which, 4), 4)
+    counts = Counts.zero()
+    flags = native_files.correct(
+        raw,
+        gain,
+        cells,
+        engines.planes_of(work.constants),
+        steps,
+        frame=work.detector.frame,
+        energy=energy,
+        counts=counts,
+        instructions=work.engine.instructions,
+    )
+    read = tuple(place for place in (raw, gain) if isinstance(place, native_files.InFile))
+    return _Done(flags, counts, read, energy)
+
+
+def _sources(work: Work, which: Indices, staging: int) -> tuple[native_files.Frames, native_files.Frames | None]:
+    """Values and gain of frames: where they lie in the file, or read where HDF5 has to. No gain where nobody asks."""
+    place, separate = work.place, staging == native.CODE_IN_BYTE
+    if work.image.direct and not (separate and work.code and not work.code.direct):
+        image = native_files.InFile.at(work.image.descriptor, work.image.offsets(place, which), 2)
+        if work.code and separate:
+            return image, native_files.InFile.at(work.code.descriptor, work.code.offsets(place, which), 1)
+        if staging == native.THRESHOLDS:  # value and analog gain value lie one after the other
+            plane = 2 * int(np.prod(work.detector.frame))
+            return image, native_files.InFile.at(image.descriptor, image.offsets + plane, 2)
+        return image, None
+    stored, code = work.image.buffer(which.size), None
+    work.image.read(place, which, stored)
+    if work.code and separate:
+        code = work.code.buffer(which.size)
+        work.code.read(place, which, code)
+    return work.detector.views(stored, code)
+
+
+def _in_frames(work: Work, which: Indices, rooms: threading.local) -> _Done:
+    number = which.size
     room: _Room | None = getattr(rooms, "room", None)
     if room is None or room.image.shape[0] < number:
         rooms.room = room = _room(work, number)
@@ -175,12 +241,18 @@ def _block(work: Work, which: Indices, rooms: threading.local) -> _Done:
     stored, beyond = reduce(energy, mask, work.parameters)
     counts.reasons[_OUT_OF_RANGE] += beyond
     _write(work, which, stored)
-    return _Done(tuple(_deflated(frame) for frame in stage), tuple(_deflated(frame) for frame in mask), counts)
+    flags = native_files.Flags(tuple(map(_deflated, stage)), tuple(map(_deflated, mask)))
+    return _Done(flags, counts)
+
+
+def _energy_offsets(work: Work, which: Indices, itemsize: int) -> npt.NDArray[np.int64]:
+    size = itemsize * int(np.prod(work.detector.frame))
+    offsets: npt.NDArray[np.int64] = work.target.energy_offset + size * which.astype(np.int64)
+    return offsets
 
 
 def _write(work: Work, which: Indices, energy: npt.NDArray[Any]) -> None:
-    size = energy[0].nbytes
-    offsets = work.target.energy_offset + size * which.astype(np.int64)
+    size, offsets = energy[0].nbytes, _energy_offsets(work, which, energy.itemsize)
     view = energy.reshape(-1).view(np.uint8).data
     for first, last in runs(offsets, size):
         rest, at = view[first * size : last * size], int(offsets[first])
@@ -190,13 +262,21 @@ def _write(work: Work, which: Indices, energy: npt.NDArray[Any]) -> None:
 
 
 def _deflated(frame: npt.NDArray[Any]) -> bytes:
+    """The bytes are those of the slabs wherever the library is, so that a file does not tell which way it took."""
+    if native.why_not() is None:
+        return native_files.deflated(frame, native.instructions())
     return isal_zlib.compress(frame, DEFLATE_LEVEL)
 
 
 def _store(work: Work, which: Indices, future: Future[_Done], counts: Counts) -> int:
     done = future.result()
-    for frame, stage, mask in zip(which.tolist(), done.stage, done.mask, strict=True):
+    for frame, stage, mask in zip(which.tolist(), done.flags.stage, done.flags.mask, strict=True):
         work.target.write_flags(frame, stage, mask)
+    pixels = int(np.prod(work.detector.frame))
+    for place in done.read:
+        work.read.add(place.offsets, pixels * place.size, place.adler)
+    if done.written:
+        work.written.add(done.written.offsets, pixels * done.written.size, done.written.adler)
     counts.stages += done.counts.stages
     counts.reasons += done.counts.reasons
     return int(which.size)

@@ -100,28 +100,55 @@ def correct(
         if counts:
             _count(stage, mask, counts)
         return
-    coding = detector.coding_for(parameters, in_word=gain is None)
+    steps, numbers = native_steps(detector, cells, constants, parameters, in_word=gain is None)
+    native.correct(
+        raw,
+        gain if steps.coding.staging in (native.CODE_IN_BYTE, native.THRESHOLDS) else None,
+        numbers,
+        planes_of(constants),
+        steps.coding,
+        energy=energy,
+        mask=mask,
+        stage=stage,
+        counts=counts,
+        fixed_stage=steps.fixed_stage,
+        common_mode=steps.common_mode,
+        force=steps.force,
+        how=how or native.Run(threads=engine.threads, instructions=engine.instructions),
+    )
+
+
+def planes_of(constants: ModuleConstants) -> native.Planes:
+    """Constants for the native kernels."""
+    return native.Planes(constants.offset, constants.factor, constants.bad, constants.thresholds)
+
+
+def native_steps(
+    detector: Detector,
+    cells: npt.NDArray[np.integer],
+    constants: ModuleConstants,
+    parameters: Parameters,
+    *,
+    in_word: bool,
+) -> tuple[native.Steps, npt.NDArray[np.int64]]:
+    """What the native kernels do for this detector, and memory cells by number, -1 for an empty frame.
+
+    Raises ConstantsInvalid without the thresholds that are needed, ConstantsMissing for a cell without constants.
+    """
+    coding = detector.coding_for(parameters, in_word=in_word)
     if coding.staging == native.THRESHOLDS and constants.thresholds is None:
         raise ConstantsInvalid("adaptive gain needs the constant ThresholdsDark")
     numbers = np.asarray(cells).astype(np.int64)
     if detector.empty_cell is not None:
         numbers[numbers == detector.empty_cell] = -1
     constants.require_cells(numbers)
-    native.correct(
-        raw,
-        gain if coding.staging in (native.CODE_IN_BYTE, native.THRESHOLDS) else None,
-        numbers,
-        native.Planes(constants.offset, constants.factor, constants.bad, constants.thresholds),
+    steps = native.Steps(
         coding,
-        energy=energy,
-        mask=mask,
-        stage=stage,
-        counts=counts,
-        fixed_stage=detector.stage_of(parameters),
-        common_mode=_common_mode(detector.asic, parameters) if parameters.common_mode and detector.asic else None,
-        force=(_or_nan(parameters.force_medium_below), _or_nan(parameters.force_high_below)),
-        how=how or native.Run(threads=engine.threads, instructions=engine.instructions),
+        detector.stage_of(parameters),
+        _common_mode(detector.asic, parameters) if parameters.common_mode and detector.asic else None,
+        (_or_nan(parameters.force_medium_below), _or_nan(parameters.force_high_below)),
     )
+    return steps, numbers
 
 
 def _common_mode(asic: tuple[int, int], parameters: Parameters) -> native.CommonMode:

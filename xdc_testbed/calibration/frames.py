@@ -49,17 +49,28 @@ class Frames:
         """Whether frames are read at their offsets."""
         return self._offsets is not None
 
+    @property
+    def descriptor(self) -> int:
+        """Of the raw file."""
+        return self._descriptor
+
+    def offsets(self, place: Place, which: Indices) -> npt.NDArray[np.int64]:
+        """Where in the file the frames `which` begin; only of frames that are read at their offsets."""
+        if self._offsets is None:
+            raise ValueError("HDF5 has to read these frames")
+        found: npt.NDArray[np.int64] = self._offsets[place.row[which], place.position[which]]
+        return found
+
     def buffer(self, frames: int) -> npt.NDArray[Any]:
         """Room for so many frames."""
         return np.empty((frames, *self._unit), self._dataset.dtype.newbyteorder("="))
 
     def read(self, place: Place, which: Indices, out: npt.NDArray[Any]) -> None:
         """Fill `out` with the frames `which`. Raises InputTruncated or InputInvalid."""
-        rows, positions = place.row[which], place.position[which]
         if self._offsets is None:
-            self._read_through_hdf5(rows, positions, out)
+            self._read_through_hdf5(place.row[which], place.position[which], out)
             return
-        offsets = self._offsets[rows, positions]
+        offsets = self.offsets(place, which)
         view = out[: which.size].reshape(-1).view(np.uint8).data
         for first, last in runs(offsets, self._bytes):
             wanted = view[first * self._bytes : last * self._bytes]

@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from xdc_testbed.calibration import engine
 from xdc_testbed.calibration.badpixels import reasons
 from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Progress, Work, correct_blocks
+from xdc_testbed.calibration.checksums import Passed
 from xdc_testbed.calibration.completeness import gaps
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
@@ -143,25 +143,27 @@ def _correct_file(
     progress: Progress | None = None,
 ) -> FileOutcome:
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
-    with ThreadPoolExecutor(1) as aside:
-        try:
-            with _unchanged(raw_path) as descriptor, _opened(raw_path, parameters) as selected:
-                raw = selected.raw
-                adaptive = parameters.fixed_gain is None
-                compiled = open_constants(
-                    folder, raw.module, adaptive=adaptive, packed=packed, at=raw.recorded, choice=parameters.constants
-                )
-                constants = compiled.constants
-                place, cells = _places(selected, constants)
-                record = aside.submit(FileRecord.of, raw_path)
-                with _writing(out):
-                    counts = _pixels(selected, part, constants, parameters, chosen, descriptor, place, cells, progress)
-                    output = FileRecord.of(part, out.name)
-                outcome = _outcome(record.result(), output, selected, compiled.record, counts, parameters)
+    try:
+        with _unchanged(raw_path) as descriptor, _opened(raw_path, parameters) as selected:
+            raw = selected.raw
+            adaptive = parameters.fixed_gain is None
+            compiled = open_constants(
+                folder, raw.module, adaptive=adaptive, packed=packed, at=raw.recorded, choice=parameters.constants
+            )
+            constants = compiled.constants
+            place, cells = _places(selected, constants)
+            read, written = Passed(), Passed()
             with _writing(out):
-                part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
+                counts = _pixels(
+                    selected, part, constants, parameters, chosen, descriptor, place, cells, progress, read, written
+                )
+                output = FileRecord.of(part, out.name, written)
+            record = FileRecord.of(raw_path, passed=read)
+            outcome = _outcome(record, output, selected, compiled.record, counts, parameters)
+        with _writing(out):
+            part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     return outcome
 
 
@@ -181,8 +183,10 @@ def _pixels(
     place: Place,
     cells: npt.NDArray[np.int64],
     progress: Progress | None,
+    read: Passed,
+    written: Passed,
 ) -> Counts:
-    """Write the corrected file `part`."""
+    """Write the corrected file `part`. read, written: given the checksums of what passes."""
     raw, detector = selected.raw, selected.raw.module.detector
     dtype = dtype_of(parameters)
     with create_corrected(part, raw, dtype=dtype, legacy_names=parameters.legacy_names) as corrected:
@@ -203,6 +207,8 @@ def _pixels(
                 together=TRAINS_TOGETHER * int(raw.index.count.max()) * _frames_per_row(raw),
                 target=corrected,
                 descriptor=target,
+                read=read,
+                written=written,
             )
             return correct_blocks(work, progress)
         finally:

@@ -22,6 +22,12 @@ def dtype_of(parameters: Parameters) -> np.dtype[Any]:
     return np.dtype("<f2" if parameters.half_precision else "<f4")
 
 
+def reduces(parameters: Parameters) -> bool:
+    """Whether energies are stored otherwise than they come out."""
+    photons, mantissa = parameters.photon_energy is not None, parameters.mantissa_bits is not None
+    return photons or mantissa or parameters.half_precision
+
+
 def reduce(
     energy: npt.NDArray[np.float32], mask: npt.NDArray[np.uint32], parameters: Parameters
 ) -> tuple[npt.NDArray[Any], int]:

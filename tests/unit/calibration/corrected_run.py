@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+
+import h5py
 
 from xdc_testbed.calibration import CalibrationManifest
 from xdc_testbed.demo.detector_data import RunManifest
@@ -28,3 +31,15 @@ class Corrected:
     @property
     def cal(self) -> Path:
         return self.folder / "cal"
+
+
+def pixels(path: Path) -> dict[str, str]:
+    """Digests of the three large datasets, read with stock h5py."""
+    found = {}
+    with h5py.File(path) as file:
+        (source,) = (f"INSTRUMENT/{d}/CORR/{s}" for d in file["INSTRUMENT"] for s in file[f"INSTRUMENT/{d}/CORR"])
+        for key in ("image/data", "image/gain", "image/mask", "data/adc", "data/gain", "data/mask"):
+            if f"{source}/{key}" in file:
+                found[key] = hashlib.sha256(file[f"{source}/{key}"][...].tobytes()).hexdigest()
+    assert len(found) == 3
+    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import os
 import re
 import shutil
 import signal
@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from corrected_run import Corrected
+from corrected_run import Corrected, pixels
 from extra_data import RunDirectory
 from extra_data.components import AGIPD1M, JUNGFRAU
 from extra_data.validation import FileAccess, FileValidator
@@ -108,18 +108,6 @@ def test_pixels_do_not_depend_on_threads_and_on_how_many_frames_are_taken_at_a_t
     assert pixels(tmp_path / name) == pixels(corrected.proc / name)
 
 
-def pixels(path: Path) -> dict[str, str]:
-    """Digests of the three large datasets, read with stock h5py."""
-    found = {}
-    with h5py.File(path) as file:
-        (source,) = (f"INSTRUMENT/{d}/CORR/{s}" for d in file["INSTRUMENT"] for s in file[f"INSTRUMENT/{d}/CORR"])
-        for key in ("image/data", "image/gain", "image/mask", "data/adc", "data/gain", "data/mask"):
-            if f"{source}/{key}" in file:
-                found[key] = hashlib.sha256(file[f"{source}/{key}"][...].tobytes()).hexdigest()
-    assert len(found) == 3
-    return found
-
-
 LAYOUTS: dict[str, dict[str, Any]] = {
     "contiguous": {},
     "chunks of two rows": {"chunks": 2},
@@ -162,10 +150,12 @@ WHERE = (
 def test_a_disk_that_is_full_is_named_and_nothing_is_left(
     corrected: Corrected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    real = os.open
 
-    monkeypatch.setattr(blocks.os, "pwrite", full)
+    def full(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        return real("/dev/full" if flags & os.O_WRONLY else path, flags, *more, **named)
+
+    monkeypatch.setattr(pipeline.os, "open", full)
     with pytest.raises(OutputFailed, match=r"CORR\.h5 cannot be written: No space left on device"):
         calibrate_file(corrected.raw / "RAW-R0001-AGIPD00-S00000.h5", tmp_path / "CORR.h5", corrected.cal)
     assert list(tmp_path.iterdir()) == []

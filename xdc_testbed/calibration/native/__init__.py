@@ -35,7 +35,7 @@ _INT64, _UINT32, _INT32, _FLOAT, _POINTER = (
 )
 
 
-class _Correction(ctypes.Structure):
+class Correction(ctypes.Structure):
     """`struct correction` of correction.h, field by field."""
 
     _fields_ = (
@@ -108,6 +108,16 @@ class CommonMode:
     range: float
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What is done to a pixel; see `correct`."""
+
+    coding: Coding
+    fixed_stage: int = 0
+    common_mode: CommonMode | None = None
+    force: tuple[float, float] = (float("nan"), float("nan"))
+
+
 @dataclass
 class Counts:
     """Pixels by stage (0, 1, 2, none) and by bit of the mask; `correct` adds to them."""
@@ -140,7 +150,7 @@ class Run:
 def why_not() -> str | None:
     """Why the native kernels cannot run here, None when they can."""
     try:
-        _library()
+        library()
     except OSError as error:
         return str(error)
     return None
@@ -148,7 +158,7 @@ def why_not() -> str | None:
 
 def instructions() -> int:
     """The newest instruction set of this processor that the library has kernels for. Raises OSError as `why_not`."""
-    return int(_library().xdc_instructions())
+    return int(library().xdc_instructions())
 
 
 def correct(
@@ -175,40 +185,59 @@ def correct(
     counts and common_mode need mask and stage. Lets go of the GIL.
     """
     how = how or Run()
-    frames, pixels = raw.shape[0], int(np.prod(raw.shape[1:], dtype=np.int64))
+    pixels = int(np.prod(raw.shape[1:], dtype=np.int64))
     _check(
         raw, gain, cells, planes, coding, pixels, energy, mask, stage,
         flags=bool(counts or common_mode), fixed_stage=fixed_stage,
     )  # fmt: skip
+    steps = Steps(coding, fixed_stage, common_mode, force)
+    prepared = correction(cells, raw.shape[1:], planes, steps, counts, how)
+    job = prepared.structure
+    job.raw_stride, job.raw = raw.strides[0] // 2, at(raw)
+    job.gain_stride, job.gain = 0 if gain is None else gain.strides[0] // gain.itemsize, at(gain)
+    job.energy, job.mask, job.stage = at(energy), at(mask), at(stage)
+    library().xdc_correct(ctypes.byref(job))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `xdc_correct` is given, and the arrays that it points to."""
+
+    structure: Correction
+    arrays: tuple[npt.NDArray[Any], ...]
+
+
+def correction(
+    cells: npt.NDArray[np.integer],
+    frame: tuple[int, ...],
+    planes: Planes,
+    steps: Steps,
+    counts: Counts | None,
+    how: Run,
+) -> Prepared:
+    """All but where pixels are and results go. frame: (slow, fast)."""
+    coding, common_mode = steps.coding, steps.common_mode
     order = np.argsort(cells, kind="stable").astype(np.int64)
     start, cell = _groups(np.asarray(cells)[order], how.group)
-    library = _library()
-    job = _Correction(
-        frames=frames,
-        pixels=pixels,
-        raw_stride=raw.strides[0] // 2,
-        gain_stride=0 if gain is None else gain.strides[0] // gain.itemsize,
-        raw=_at(raw),
-        gain=_at(gain),
-        offset=_at(planes.offset),
-        factor=_at(planes.factor),
-        bad=_at(planes.bad),
-        thresholds=_at(planes.thresholds),
+    job = Correction(
+        frames=len(cells),
+        pixels=int(np.prod(frame, dtype=np.int64)),
+        offset=at(planes.offset),
+        factor=at(planes.factor),
+        bad=at(planes.bad),
+        thresholds=at(planes.thresholds),
         offset_stride=planes.offset.strides[0] // 4,
         factor_stride=planes.factor.strides[0] // 4,
         bad_stride=planes.bad.strides[0] // 4,
         thresholds_stride=0 if planes.thresholds is None else planes.thresholds.strides[0] // 4,
-        energy=_at(energy),
-        mask=_at(mask),
-        stage=_at(stage),
         groups=cell.size,
-        order=_at(order),
-        start=_at(start),
-        cell=_at(cell),
-        stages=_at(counts.stages) if counts else None,
-        reasons=_at(counts.reasons) if counts else None,
+        order=at(order),
+        start=at(start),
+        cell=at(cell),
+        stages=at(counts.stages) if counts else None,
+        reasons=at(counts.reasons) if counts else None,
         staging=coding.staging,
-        fixed_stage=fixed_stage if coding.staging == FIXED_STAGE else 0,
+        fixed_stage=steps.fixed_stage if coding.staging == FIXED_STAGE else 0,
         value_bits=coding.value_bits,
         word_bits=coding.word_bits,
         code_shift=coding.code_shift,
@@ -216,22 +245,22 @@ def correct(
         code2=coding.code2,
         counts_down=coding.counts_down,
         zero_means=coding.zero_means,
-        force_medium=force[0],
-        force_high=force[1],
-        row=raw.shape[-1],
+        force_medium=steps.force[0],
+        force_high=steps.force[1],
+        row=frame[-1],
         block=how.block,
         threads=how.threads,
-        instructions=min(how.instructions, library.xdc_instructions()),
+        instructions=min(how.instructions, library().xdc_instructions()),
         streaming=how.streaming,
     )
     if common_mode:
-        slow, fast = raw.shape[1:]
+        slow, fast = frame
         if slow % common_mode.rows or fast % common_mode.columns or common_mode.columns not in (32, 64):
-            raise ValueError(f"{raw.shape[1:]} is not made of ASICs of {common_mode.rows} x {common_mode.columns}")
+            raise ValueError(f"{frame} is not made of ASICs of {common_mode.rows} x {common_mode.columns}")
         job.asic_rows, job.asic_columns, job.cm_rounds = common_mode.rows, common_mode.columns, common_mode.rounds
         job.cm_least, job.cm_range = common_mode.least, common_mode.range
-        job.block = common_mode.rows * raw.shape[-1]
-    library.xdc_correct(ctypes.byref(job))
+        job.block = common_mode.rows * fast
+    return Prepared(job, (order, start, cell))
 
 
 def _check(
@@ -280,12 +309,12 @@ def _groups(cells: npt.NDArray[np.integer], most: int) -> tuple[npt.NDArray[np.i
     return np.array([*starts, cells.size], np.int64), np.asarray(cells)[starts].astype(np.int64)
 
 
-def _at(values: npt.NDArray[Any] | None) -> int | None:
+def at(values: npt.NDArray[Any] | None) -> int | None:
     return None if values is None else values.ctypes.data
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
     library = ctypes.CDLL(os.fspath(Path(__file__).with_name(LIBRARY)))
     library.xdc_sources.restype = ctypes.c_char_p
     if library.xdc_sources().decode() != _digest():
@@ -293,6 +322,10 @@ def _library() -> ctypes.CDLL:
     library.xdc_correct.argtypes = (ctypes.c_void_p,)
     library.xdc_correct.restype = None
     library.xdc_instructions.restype = ctypes.c_int
+    library.xdc_correct_file.argtypes = (ctypes.c_void_p,)
+    library.xdc_correct_file.restype = ctypes.c_int
+    library.xdc_deflate.argtypes = (ctypes.c_void_p, ctypes.c_void_p, _INT64, _INT64, ctypes.c_int, ctypes.c_void_p)
+    library.xdc_deflate.restype = _INT64
     return library
 
 

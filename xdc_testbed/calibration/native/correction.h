@@ -67,7 +67,7 @@ struct piece {
     float *desk; /* common mode: room for n pixels, DESK bytes each */
 };
 
-#define DESK 13
+#define DESK 17
 
 /* Bits of badpixels.BadPixels that the data itself sets. */
 #define NO_DARK_DATA (1u << 3)
@@ -89,6 +89,27 @@ struct kernels {
     size_t step; /* pixels that these take at a time; n is a multiple of it */
 };
 
+/* A deflate stream that is being written. */
+struct packed {
+    uint8_t *next;
+    uint64_t bits; /* `number` bits that are not yet a whole word */
+    uint32_t number, adler;
+};
+
+struct packers {
+    uint32_t (*adler32)(uint32_t adler, const uint8_t *bytes, size_t n);
+    /* One more block of a stream: `n` stages, or mask words when `stage` is NULL; runs are counted as they are found.
+     * room: 4 n + 4 tokens. `last` ends the stream with its checksum. */
+    void (*deflate)(struct packed *, struct sums *, const uint8_t *stage, const uint32_t *mask, size_t n, uint16_t *room,
+                    int last);
+};
+
+extern const struct packers packers_generic, packers_avx2, packers_avx512;
 extern const struct kernels kernels_generic, kernels_avx2, kernels_avx512;
+
+/* driver.c, for file.c: the kernels of an instruction set, and one block of one frame by them. `cell` is negative for an
+ * empty frame. */
+const struct kernels *kernels_of(int instructions);
+void correct_piece(const struct kernels *, const struct piece *, int64_t cell);
 
 #endif

@@ -34,7 +34,7 @@ int xdc_instructions(void)
     return 0;
 }
 
-static const struct kernels *chosen(int instructions)
+const struct kernels *kernels_of(int instructions)
 {
 #if defined(__x86_64__)
     if (instructions == 2) return &kernels_avx512;
@@ -95,6 +95,14 @@ static void count(const struct kernels *kernels, struct sums *sums, struct piece
     if (rest) kernels_generic.count(&p, sums);
 }
 
+void correct_piece(const struct kernels *kernels, const struct piece *p, int64_t cell)
+{
+    if (cell < 0)
+        empty(p);
+    else
+        compute(kernels, *p);
+}
+
 static void unit(const struct team *team, struct sums *sums, float *desk, int64_t group, size_t at, size_t n)
 {
     const struct correction *how = team->how;
@@ -125,10 +133,7 @@ static void unit(const struct team *team, struct sums *sums, float *desk, int64_
             if (analog) ask_for((const uint16_t *)how->gain + after * how->gain_stride + at, n * 2);
             if (bytes) ask_for((const uint8_t *)how->gain + after * how->gain_stride + at, n);
         }
-        if (cell < 0)
-            empty(&p);
-        else
-            compute(team->kernels, p);
+        correct_piece(team->kernels, &p, cell);
         if (how->stages) count(team->kernels, sums, p);
     }
 }
@@ -173,7 +178,7 @@ void xdc_correct(const struct correction *given)
 {
     struct correction how = *given;
     how.streaming = may_stream(given);
-    struct team team = {.how = &how, .kernels = chosen(how.instructions), .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct team team = {.how = &how, .kernels = kernels_of(how.instructions), .lock = PTHREAD_MUTEX_INITIALIZER};
     team.blocks = (how.pixels + how.block - 1) / how.block;
     team.units = team.blocks * how.groups;
     pthread_t threads[MOST_THREADS];

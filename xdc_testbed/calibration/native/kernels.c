@@ -157,46 +157,49 @@ OP void threshold_loop(const struct piece *given, int analog, int full, int scal
     }
 }
 
-/* One row of an ASIC: take the last shift away, then add up what is dark now. Lanes hold 64 / LANES values of at most
- * 512 * 65536, which 32 bits can. `never` is 0 for a pixel that may be dark, infinite for one that may not. */
-OP uint32_t shifted_row(float *x, const float *never, const uint8_t *stage, size_t n, float shift, float range, int64_t *sum)
+/* LANES rows of an ASIC at most: take the last shift away, then add up what is dark now. 32 bits hold the sum of a lane:
+ * LANES rows have 64 of its values at most, each below 512 * 65536. Returns how many are dark. */
+OP uint32_t shifted_rows(float *x, const m *usable, const m *moved, size_t rows, size_t row, size_t columns, float shift,
+                         float range, int64_t *sum)
 {
-    u values = every(0), number = every(0);
-    for (size_t i = 0; i < n; i += LANES) {
-        const f before = load(x + i), after = minus(before, everyf(shift));
-        const f now = choose(same(load_bytes(stage + i), every(0)), after, before);
-        store(x + i, now);
-        const m dark = less(plus(absolute(now), load(never + i)), everyf(range));
-        values = add(values, integer(choose(dark, times(now, everyf(65536.0f)), everyf(0))));
-        number = add(number, choose_bits(dark, every(1), every(0)));
-    }
+    u values = every(0);
+    uint32_t dark = 0;
+    for (size_t r = 0; r < rows; r++, x += row, usable += row / LANES, moved += row / LANES)
+        for (size_t i = 0; i < columns; i += LANES) {
+            const f before = load(x + i), now = choose(moved[i / LANES], minus(before, everyf(shift)), before);
+            store(x + i, now);
+            const m counts = and_(usable[i / LANES], less(absolute(now), everyf(range)));
+            values = add(values, integer(choose(counts, times(now, everyf(65536.0f)), everyf(0))));
+            dark += how_many(counts);
+        }
     int32_t value[LANES];
-    uint32_t one[LANES], dark = 0;
     store_bits((uint32_t *)value, values);
-    store_bits(one, number);
-    for (int i = 0; i < LANES; i++) *sum += value[i], dark += one[i];
+    for (int i = 0; i < LANES; i++) *sum += value[i];
     return dark;
 }
 
 /* Take away, per ASIC, the mean of its dark pixels in high gain, until it is below 0.01 ADU. The sum is of integers
  * (1/65536 ADU), so that it does not depend on the order of the pixels. A shift is taken away in the pass that looks for
  * the next one, so that a round is one pass over pixels that lie in the first cache. */
-static void common_mode(const struct piece *given, float *never)
+static void common_mode(const struct piece *given, m *usable, m *moved)
 {
     LOCAL(given);
     const struct correction *how = p->how;
     const size_t row = how->row, rows = how->asic_rows, columns = how->asic_columns;
     for (size_t i = 0; i < p->n; i += LANES) {
-        const m usable = and_(same(load_bytes(p->stage + i), every(0)), same(load_bits(p->mask + i), every(0)));
-        store(never + i, choose(usable, everyf(0), everyf(__builtin_inff())));
+        moved[i / LANES] = same(load_bytes(p->stage + i), every(0));
+        usable[i / LANES] = and_(moved[i / LANES], same(load_bits(p->mask + i), every(0)));
     }
     for (size_t left = 0; left < row; left += columns) {
         float shift = 0;
         for (uint32_t round = 0; round <= how->cm_rounds; round++) {
             int64_t sum = 0;
             uint32_t dark = 0;
-            for (size_t at = left; at < rows * row; at += row)
-                dark += shifted_row(p->energy + at, never + at, p->stage + at, columns, shift, how->cm_range, &sum);
+            for (size_t top = 0; top < rows; top += LANES) {
+                const size_t at = top * row + left, now = rows - top < LANES ? rows - top : LANES;
+                dark += shifted_rows(p->energy + at, usable + at / LANES, moved + at / LANES, now, row, columns, shift,
+                                     how->cm_range, &sum);
+            }
             if (dark < how->cm_least || (round && fabsf(shift) < 0.01f)) break;
             shift = (float)((double)sum / (65536.0 * dark));
         }
@@ -229,11 +232,11 @@ static void with_common_mode(const struct piece *p, int analog)
     struct piece desk = *p;
     desk.how = &quiet;
     desk.energy = p->desk;
-    float *never = p->desk + p->n;
-    desk.mask = (uint32_t *)(never + p->n);
-    desk.stage = (uint8_t *)(desk.mask + p->n);
+    desk.mask = (uint32_t *)(p->desk + p->n);
+    m *usable = (m *)(desk.mask + p->n), *moved = usable + p->n / LANES; /* vectors need the alignment that they have here */
+    desk.stage = (uint8_t *)(moved + p->n / LANES);
     analog ? threshold_loop(&desk, 1, 1, 0) : threshold_loop(&desk, 0, 1, 0);
-    common_mode(&desk, never);
+    common_mode(&desk, usable, moved);
     scale(&desk, p);
 }
 

@@ -1,6 +1,7 @@
 /* The few vector operations that the kernels need, for one instruction set: LANES pixels of 32 bits each.
  *
- * f: floats, u: unsigned integers, m: a choice per lane. Without AVX2 a lane is a plain variable. */
+ * f: floats, u: unsigned integers, m: a choice per lane. Without AVX2 a lane is a plain variable. changed_*: which of 64
+ * pixels differ from the one before, as bits. */
 #ifndef XDC_LANES_H
 #define XDC_LANES_H
 
@@ -46,11 +47,22 @@ OP m and_(m a, m b) { return a & b; }
 OP m or_(m a, m b) { return a | b; }
 OP m but(m a, m b) { return (m)(a & ~b); }
 OP int any(m a) { return a != 0; }
+OP uint32_t how_many(m a) { return (uint32_t)__builtin_popcount(a); }
 OP f choose(m c, f a, f b) { return _mm512_mask_blend_ps(c, b, a); }
 OP u choose_bits(m c, u a, u b) { return _mm512_mask_blend_epi32(c, b, a); }
 OP u set_bits(u x, m c, uint32_t bits) { return _mm512_mask_or_epi32(x, c, x, _mm512_set1_epi32((int)bits)); }
 OP u integer(f x) { return _mm512_cvttps_epi32(x); }
 OP f absolute(f x) { return _mm512_abs_ps(x); }
+OP uint64_t changed_bytes(const uint8_t *p)
+{
+    return _mm512_cmpneq_epi8_mask(_mm512_loadu_si512(p), _mm512_loadu_si512(p - 1));
+}
+OP uint64_t changed_words(const uint32_t *p)
+{
+    uint64_t found = 0;
+    for (int i = 0; i < 4; i++) found |= (uint64_t)differ(load_bits(p + 16 * i), load_bits(p + 16 * i - 1)) << 16 * i;
+    return found;
+}
 
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -99,10 +111,29 @@ OP m and_(m a, m b) { return _mm256_and_si256(a, b); }
 OP m or_(m a, m b) { return _mm256_or_si256(a, b); }
 OP m but(m a, m b) { return _mm256_andnot_si256(b, a); }
 OP int any(m a) { return !_mm256_testz_si256(a, a); }
+OP uint32_t how_many(m a) { return (uint32_t)__builtin_popcount((unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(a))); }
 OP f choose(m c, f a, f b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(c)); }
 OP u choose_bits(m c, u a, u b) { return _mm256_blendv_epi8(b, a, c); }
 OP u set_bits(u x, m c, uint32_t bits) { return _mm256_or_si256(x, _mm256_and_si256(c, _mm256_set1_epi32((int)bits))); }
 OP u integer(f x) { return _mm256_cvttps_epi32(x); }
+OP uint64_t changed_bytes(const uint8_t *p)
+{
+    uint64_t found = 0;
+    for (int i = 0; i < 2; i++) {
+        const u now = load_bits((const void *)(p + 32 * i)), before = load_bits((const void *)(p + 32 * i - 1));
+        found |= (uint64_t)(uint32_t)~_mm256_movemask_epi8(_mm256_cmpeq_epi8(now, before)) << 32 * i;
+    }
+    return found;
+}
+OP uint64_t changed_words(const uint32_t *p)
+{
+    uint64_t found = 0;
+    for (int i = 0; i < 8; i++) {
+        const m other = differ(load_bits(p + 8 * i), load_bits(p + 8 * i - 1));
+        found |= (uint64_t)_mm256_movemask_ps(_mm256_castsi256_ps(other)) << 8 * i;
+    }
+    return found;
+}
 
 #else
 #if defined(__SSE2__)
@@ -145,10 +176,23 @@ OP m and_(m a, m b) { return a & b; }
 OP m or_(m a, m b) { return a | b; }
 OP m but(m a, m b) { return a & !b; }
 OP int any(m a) { return a; }
+OP uint32_t how_many(m a) { return (uint32_t)a; }
 OP f choose(m c, f a, f b) { return c ? a : b; }
 OP u choose_bits(m c, u a, u b) { return c ? a : b; }
 OP u set_bits(u x, m c, uint32_t bits) { return c ? x | bits : x; }
 OP u integer(f x) { return (uint32_t)(int32_t)x; }
+OP uint64_t changed_bytes(const uint8_t *p)
+{
+    uint64_t found = 0;
+    for (int i = 0; i < 64; i++) found |= (uint64_t)(p[i] != p[i - 1]) << i;
+    return found;
+}
+OP uint64_t changed_words(const uint32_t *p)
+{
+    uint64_t found = 0;
+    for (int i = 0; i < 64; i++) found |= (uint64_t)(p[i] != p[i - 1]) << i;
+    return found;
+}
 #endif
 
 /* NaN has one bit pattern here, whatever produced it. */

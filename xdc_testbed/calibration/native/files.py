@@ -1,0 +1,167 @@
+"""The native kernels from file to file: one call is one thread's work on a block of frames, without the GIL.
+
+native.files.correct(...) -> energies are in the file; flags come back deflated, with checksums of all that passed
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdc_testbed.calibration import native
+from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
+
+SLAB = 16384
+"""Pixels of a frame that one step takes: with their constants and results they fit the second cache."""
+
+_NOT_READ, _ENDS_EARLY, _NOT_WRITTEN = 1, 2, 3
+
+
+class _Place(ctypes.Structure):
+    """`struct place` of file.c."""
+
+    _fields_ = (
+        ("descriptor", ctypes.c_int32),
+        ("size", ctypes.c_int32),
+        ("memory", ctypes.c_void_p),
+        ("stride", ctypes.c_int64),
+        ("at", ctypes.c_void_p),
+        ("adler", ctypes.c_void_p),
+    )
+
+
+class _FileCorrection(ctypes.Structure):
+    """`struct file_correction` of file.c."""
+
+    _fields_ = (
+        ("how", native.Correction),
+        *((name, _Place) for name in ("raw", "gain", "energy")),
+        ("slab", ctypes.c_int64),
+        ("mask", ctypes.c_void_p),
+        ("stage", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("mask_stride", "stage_stride")),
+        *((name, ctypes.c_void_p) for name in ("mask_bytes", "stage_bytes")),
+        ("where", ctypes.c_int64),
+        ("error", ctypes.c_int64),
+    )
+
+
+@dataclass(frozen=True)
+class InFile:
+    """Values of each frame in a file. size: bytes of a value; adler: Adler-32 of a frame, which `correct` sets."""
+
+    descriptor: int
+    offsets: npt.NDArray[np.int64]
+    size: int
+    adler: npt.NDArray[np.uint32]
+
+    @classmethod
+    def at(cls, descriptor: int, offsets: npt.NDArray[np.int64], size: int) -> InFile:
+        """No byte has passed yet."""
+        return cls(descriptor, np.ascontiguousarray(offsets, np.int64), size, np.ones(len(offsets), np.uint32))
+
+
+Frames = InFile | npt.NDArray[Any]
+"""Frames in a file, or in memory: (frames, slow, fast)."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Deflated stages and masks, by frame."""
+
+    stage: tuple[bytes, ...]
+    mask: tuple[bytes, ...]
+
+
+def correct(
+    raw: Frames,
+    gain: Frames | None,
+    cells: npt.NDArray[np.integer],
+    planes: native.Planes,
+    steps: native.Steps,
+    *,
+    frame: tuple[int, int],
+    energy: InFile,
+    counts: native.Counts,
+    instructions: int,
+    slab: int = SLAB,
+) -> Flags:
+    """Correct frames and write their energies; otherwise as `native.correct`, in the calling thread alone.
+
+    frame: (slow, fast). Raises InputInvalid, InputTruncated, and OSError for the output.
+    """
+    frames, pixels = len(cells), frame[0] * frame[1]
+    if len(energy.offsets) != frames or (frames and int(np.max(cells)) >= planes.offset.shape[0]):
+        raise ValueError("frames, cells and constants do not fit")
+    if steps.common_mode:  # whole rows of ASICs
+        row = steps.common_mode.rows * frame[1]
+        slab = max(1, slab // row) * row
+    how = native.Run(instructions=instructions, block=slab, group=max(1, frames))
+    prepared = native.correction(cells, frame, planes, steps, counts, how)
+    size = {native.CODE_IN_BYTE: 1, native.THRESHOLDS: 2}.get(steps.coding.staging, 0)
+    room = [_most(pixels, width, slab) for width in (4, 1)]
+    masks, stages = _room(frames * room[0]).reshape(frames, -1), _room(frames * room[1]).reshape(frames, -1)
+    lengths = np.zeros((2, frames), np.int64)
+    job = _FileCorrection(
+        how=prepared.structure,
+        raw=_place(raw, 2),
+        gain=_place(gain, size) if size and gain is not None else _Place(descriptor=-1),
+        energy=_place(energy, 4),
+        slab=slab,
+        mask=native.at(masks),
+        stage=native.at(stages),
+        mask_stride=room[0],
+        stage_stride=room[1],
+        mask_bytes=native.at(lengths[0]),
+        stage_bytes=native.at(lengths[1]),
+    )
+    failure = native.library().xdc_correct_file(ctypes.byref(job))
+    if failure == _NOT_WRITTEN:
+        raise OSError(job.error, f"byte {job.where} cannot be written")
+    if failure == _ENDS_EARLY:
+        raise InputTruncated(f"input ends at byte {job.where}, in a frame")
+    if failure == _NOT_READ:
+        reason = OSError(job.error, "").strerror or f"error {job.error}"
+        raise InputInvalid(f"input cannot be read at byte {job.where}: {reason}")
+    return Flags(_chunks(stages, lengths[1]), _chunks(masks, lengths[0]))
+
+
+def deflated(flags: npt.NDArray[Any], instructions: int, slab: int = SLAB) -> bytes:
+    """Stages or mask of one frame, with the same bytes as `correct` gives them."""
+    flags = np.ascontiguousarray(flags)
+    out = np.empty(_most(flags.size, flags.itemsize, slab), np.uint8)
+    pointers = (native.at(flags), None) if flags.itemsize == 1 else (None, native.at(flags))
+    length = native.library().xdc_deflate(*pointers, flags.size, slab, instructions, native.at(out))
+    return out[:length].tobytes()
+
+
+def _most(pixels: int, width: int, slab: int) -> int:
+    """Bytes that deflated flags take at most: nine bits for eight, and a header for every slab."""
+    return pixels * width * 9 // 8 + 512 * (-(-pixels // slab) + 1)
+
+
+def _room(size: int) -> npt.NDArray[np.uint8]:
+    """Memory of which little is used: small pages, so that no more than that is cleared and kept."""
+    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.uint8)[:size]
+
+
+def _place(frames: Frames, size: int) -> _Place:
+    if isinstance(frames, InFile):
+        if frames.size != size:
+            raise ValueError(f"values of {frames.size} bytes where {size} are wanted")
+        return _Place(frames.descriptor, size, None, 0, native.at(frames.offsets), native.at(frames.adler))
+    if frames.itemsize != size or (frames.size and not frames[:1].flags.c_contiguous):
+        raise ValueError(f"frames do not fit: {frames.dtype} {frames.shape}")
+    return _Place(-1, size, native.at(frames), frames.strides[0], None, None)
+
+
+def _chunks(rows: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> tuple[bytes, ...]:
+    return tuple(row[:length].tobytes() for row, length in zip(rows, lengths.tolist(), strict=True))
