@@ -96,9 +96,9 @@ def correct(
     frame: (slow, fast). Raises InputInvalid, InputTruncated, and OSError for the output.
     """
     frames, pixels = len(cells), frame[0] * frame[1]
-    stages = steps.fixed_stage + 1 if steps.coding.staging == native.FIXED_STAGE else 3
+    needed = steps.fixed_stage + 1 if steps.coding.staging == native.FIXED_STAGE else 3
     known = (planes.offset, planes.factor, planes.bad)
-    fit = all(each.shape[1] >= stages and each[0, 0].size == pixels for each in known)
+    fit = all(each.shape[1] >= needed and each[0, 0].size == pixels for each in known)
     if steps.coding.staging == native.THRESHOLDS:
         fit = fit and planes.thresholds is not None and gain is not None
     if not fit or len(energy.offsets) != frames or (frames and int(np.max(cells)) >= planes.offset.shape[0]):
