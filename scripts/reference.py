@@ -110,7 +110,7 @@ def calibration() -> str:
         lines += [f"| met | {column} | what to do |", "| --- | --- | --- |"]
         lines += [f"| {row.met} | `{row.name}` | {row.remedy} |" for row in table]
         lines.append("")
-    return "\n".join([*lines, "## Killed", "", outcomes.KILLED, ""])
+    return "\n".join([*lines, "## Killed", "", outcomes.KILLED, "", "## Not told", "", outcomes.ENDLESS, ""])
 
 
 def roles() -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
+from xdc_testbed.calibration.damage import reading
 from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.failures import ConstantsInvalid, ConstantsMismatch, ConstantsMissing
 from xdc_testbed.calibration.manifest import Choice, Condition, ConstantRecord
@@ -87,7 +88,8 @@ def read_constants(
     """
     with ExitStack() as opened:
         reader = Reader(module, candidates(folder, module, at, choice), choice.conditions, opened)
-        return module.detector.recipe(reader)
+        with reading(ConstantsInvalid, f"one of the constants in {module.constants_folder}"):
+            return module.detector.recipe(reader)
 
 
 class Reader:

@@ -44,7 +44,7 @@ class CorrectedFile:
         group = file.create_group(f"INSTRUMENT/{raw.module.corrected_source}/{detector.group}")
         group["trainId"] = np.repeat(raw.index.train_ids, raw.index.count.astype(np.intp))
         for key in detector.per_row:
-            if key in raw.group:
+            if raw.has(key):
                 group[key] = raw.column(key)
         shape = (rows, *row_shape)
         self._per_row = detector.frames_per_row(stored)

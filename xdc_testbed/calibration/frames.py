@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from xdc_testbed.calibration.damage import reading
 from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
 
 _HDF5 = threading.Lock()  # h5py has a lock of its own; this one keeps blocks together, so that a chunk is decoded once
@@ -41,7 +42,8 @@ class Frames:
 
     def __init__(self, dataset: h5py.Dataset, unit: tuple[int, ...], descriptor: int) -> None:
         self._dataset, self._unit, self._descriptor = dataset, unit, descriptor
-        self._offsets = _offsets(dataset, unit)
+        with reading(InputInvalid):
+            self._offsets = _offsets(dataset, unit)
         self._bytes = int(np.prod(unit)) * dataset.dtype.itemsize
 
     @property

@@ -65,3 +65,8 @@ KILLED = (
     "A process that is killed while it writes leaves nothing under a final name: what is unfinished has a name that "
     "begins with a dot and ends with `.part-<process>`, and may be removed."
 )
+
+ENDLESS = (
+    "HDF5 2.0 loops without end over some damaged heaps of texts of variable length (the names of the sources in "
+    "`METADATA`). Nothing in the same process can end that: give the process a time limit, as an action has."
+)

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from xdc_testbed.calibration.damage import reading, values
 from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.detectors import identify
 from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
@@ -84,16 +85,27 @@ class RawFile:
 
     def dataset(self, key: str) -> h5py.Dataset:
         """A dataset of the module's group. Raises InputInvalid when it is not there."""
-        if key not in self.group:
+        if not self.has(key):
             raise InputInvalid(f"{self.module.raw_source} has no {self.module.detector.group}/{key}")
-        return self.group[key]
+        with reading(InputInvalid):
+            return self.group[key]
+
+    def has(self, key: str) -> bool:
+        """Whether the module's group has this."""
+        with reading(InputInvalid):
+            return key in self.group
 
     def column(self, key: str) -> npt.NDArray[Any]:
         """A small per-row key of all taken rows, without a second axis of length one that is only padding."""
-        with reading():
-            values: npt.NDArray[Any] = self.dataset(key)[...][self.index.rows]
-        padded = not self.module.detector.several and values.ndim == 2 and values.shape[1] == 1
-        return values[:, 0] if padded else values
+        with reading(InputInvalid):
+            column = self.whole(key)[self.index.rows]
+        padded = not self.module.detector.several and column.ndim == 2 and column.shape[1] == 1
+        return column[:, 0] if padded else column
+
+    def whole(self, key: str) -> npt.NDArray[Any]:
+        """All rows of a small dataset, also those that are not taken over."""
+        with reading(InputInvalid):
+            return values(self.dataset(key), InputInvalid)
 
 
 @contextmanager
@@ -109,7 +121,7 @@ def open_raw(path: Path, *, gain_in_word: bool = False) -> Iterator[RawFile]:
     except OSError as error:
         raise InputInvalid(f"input cannot be opened as HDF5: {error}") from error
     with file:
-        with reading():
+        with reading(InputInvalid):
             raw = _read(file, gain_in_word=gain_in_word)
         yield raw
 
@@ -130,27 +142,6 @@ def _read(file: h5py.File, *, gain_in_word: bool) -> RawFile:
     )
     _check_shapes(raw)
     return raw
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """What HDF5 and numpy say of damaged content is told in one sentence. Raises InputInvalid."""
-    try:
-        yield
-    except (
-        OSError,
-        RuntimeError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        MemoryError,
-        ArithmeticError,
-    ) as error:
-        raise InputInvalid(
-            f"input is damaged: {(str(error) or type(error).__name__).splitlines()[0]}",
-            remedy="transfer the file again from where it was written",
-        ) from error
 
 
 def read_module(path: Path) -> Module:
@@ -175,7 +166,7 @@ def _sources(file: h5py.File, version: tuple[int, int]) -> list[str]:
     where = "METADATA/dataSourceId" if version < (1, 0) else "METADATA/dataSources/dataSourceId"
     if where not in file:
         raise InputInvalid(f"input is not in the EuXFEL format: no {where}")
-    found = (entry.decode() for entry in file[where][:] if entry)
+    found = (entry.decode() for entry in values(file[where], InputInvalid) if entry)
     names = [name.removeprefix("INSTRUMENT/").rsplit("/", 1)[0] for name in found if name.startswith("INSTRUMENT/")]
     return list(dict.fromkeys(names))
 
@@ -183,7 +174,7 @@ def _sources(file: h5py.File, version: tuple[int, int]) -> list[str]:
 def _index(file: h5py.File, module: Module, version: tuple[int, int]) -> TrainIndex:
     if "INDEX/trainId" not in file:
         raise InputInvalid("input is not in the EuXFEL format: no INDEX/trainId")
-    stored = file["INDEX/trainId"][:]
+    stored = values(file["INDEX/trainId"], InputInvalid)
     trains = int(np.count_nonzero(stored))
     if np.any(stored[:trains] == 0):
         raise InputInvalid("INDEX/trainId has a zero before the last train")
@@ -244,6 +235,8 @@ def _check_shapes(raw: RawFile) -> None:
     rows = min(raw.dataset(key).shape[0] for key in keys if key)
     first, count = raw.index.first, raw.index.count
     complete = ((count <= rows) & (first <= rows - np.minimum(count, rows))) | (count == 0)
+    if int(count[complete].sum(dtype=np.uint64)) > rows:
+        raise InputInvalid("the index names rows of pixels more than once", remedy="look at the data acquisition")
     if not complete.all():
         raise InputTruncated(
             f"input ends in train {int(np.argmin(complete)) + 1} of {complete.size}",

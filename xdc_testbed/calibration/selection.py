@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from xdc_testbed.calibration.damage import reading
 from xdc_testbed.calibration.failures import InputInvalid, NothingSelected
 from xdc_testbed.calibration.manifest import Parameters
-from xdc_testbed.calibration.raw_file import RawFile, TrainIndex, reading
+from xdc_testbed.calibration.raw_file import RawFile, TrainIndex
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def _cells(raw: RawFile, *, parallel: bool) -> tuple[npt.NDArray[np.int64], npt.
     frames = index.rows.size * detector.frames_per_row(raw.dataset(detector.image).shape)
     cells = np.zeros(frames, np.int64)
     if detector.cell:
-        with reading():
-            cells[:] = raw.dataset(detector.cell)[...][index.rows].reshape(-1)
+        with reading(InputInvalid):
+            cells[:] = raw.whole(detector.cell)[index.rows].reshape(-1)
     if not parallel:
         return cells, None
     count = index.count.astype(np.intp)

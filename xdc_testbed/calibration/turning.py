@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_128
 
+from xdc_testbed.calibration.damage import values
 from xdc_testbed.calibration.failures import ConstantsInvalid
 
 _STRIP_BYTES = 8 << 20
@@ -37,7 +38,7 @@ class Stored:
         offset = dataset.id.get_offset() if plain and not dataset.file.userblock_size else None
         self._offset = 0 if offset is None else int(offset)
         try:
-            self._values: npt.NDArray[Any] | None = dataset[...] if offset is None else None
+            self._values: npt.NDArray[Any] | None = values(dataset, ConstantsInvalid) if offset is None else None
         except (OSError, RuntimeError) as error:
             raise self._unreadable(str(error).splitlines()[0]) from error
 
