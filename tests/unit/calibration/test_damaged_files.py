@@ -36,4 +36,4 @@ def test_a_file_damaged_anywhere_is_corrected_or_a_named_failure(small: Path, tm
     assert ended.returncode == 0, f"after seed {lines[-1]}\n{ended.stderr[-2000:]}"
     found = Counter(line.split()[1].rstrip(":") for line in lines[1:])
     assert sum(found.values()) == NUMBER
-    assert len(found) >= 3, found  # the damage is neither harmless nor always fatal
+    assert 0 < found["corrected"] < NUMBER, found  # the damage is neither always harmless nor always fatal
