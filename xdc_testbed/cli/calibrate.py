@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xdc_testbed.cli.conditions import parsed
+from xdc_testbed.cli.corrections import cell_list, settings, train_range
 from xdc_testbed.errors import VerifyFailed, WrongUsage
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_OPTIONS = ("common_mode", "trains", "cells", "photon_energy", "strategy", "at", "conditions", "within_days")
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -34,6 +36,21 @@ def calibrate(
         Path | None, typer.Option("--packed", help="Folder of packed constants.", show_default="below ~/.cache")
     ] = None,
     common_mode: Annotated[bool, typer.Option("--common-mode", help="Subtract the common mode.")] = False,
+    trains: Annotated[
+        str | None, typer.Option("--trains", help="Only these train IDs, first:last, both included.")
+    ] = None,
+    cells: Annotated[
+        str | None, typer.Option("--cells", help="Only frames of these memory cells: 0-9,15 (AGIPD, LPD, DSSC).")
+    ] = None,
+    photon_energy: Annotated[
+        float | None, typer.Option("--photon-energy", help="Store whole photons of this energy, keV.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="name=value of another parameter of the correction (docs/explanation/calibration.md)."
+        ),
+    ] = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="Constants closest in time to the data, or the last ones prior to it.")
     ] = "closest",
@@ -66,9 +83,17 @@ def calibrate(
     if from_manifest:
         _repeat(from_manifest, raw, out, constants, packed)
         return
-    parameters = _parameters(
-        common_mode=common_mode, strategy=strategy, at=at, conditions=condition or (), within_days=within_days
-    )
+    correction = settings(set_ or ()) | {
+        name: value
+        for name, value in (
+            ("common_mode", common_mode or None),
+            ("trains", train_range(trains)),
+            ("cells", cell_list(cells)),
+            ("photon_energy", photon_energy),
+        )
+        if value is not None
+    }
+    parameters = _parameters(correction, strategy=strategy, at=at, conditions=condition or (), within_days=within_days)
     manifest, record = _correct(raw, out, constants, parameters, packed)
     record.write_text(manifest.to_json())
     _summary(manifest)
@@ -129,7 +154,7 @@ def _repeat(path: Path, raw: Path, out: Path, constants: Path, packed: Path) -> 
         )
 
 
-def _parameters(*, common_mode: bool, conditions: Any, at: datetime | None, **choice: Any) -> Parameters:
+def _parameters(correction: dict[str, Any], *, conditions: Any, at: datetime | None, **choice: Any) -> Parameters:
     """Raises WrongUsage with the option that is wrong."""
     from pydantic import ValidationError
 
@@ -138,12 +163,13 @@ def _parameters(*, common_mode: bool, conditions: Any, at: datetime | None, **ch
     when = at.strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
     try:
         return Parameters.model_validate(
-            {"common_mode": common_mode, "constants": {**choice, "at": when, "conditions": parsed(conditions)}}
+            {**correction, "constants": {**choice, "at": when, "conditions": parsed(conditions)}}
         )
     except ValidationError as error:
         first = error.errors()[0]
-        option = str(first["loc"][-1]).replace("_", "-")
-        raise WrongUsage(f"--{option}: {first['msg']}", remedy="xdc-testbed calibrate --help") from error
+        name = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
+        option = f"--{name.replace('_', '-')}" if name in _OPTIONS else f"--set {name}"
+        raise WrongUsage(f"{option}: {first['msg']}", remedy="xdc-testbed calibrate --help") from error
 
 
 def _summary(manifest: CalibrationManifest) -> None:
@@ -152,6 +178,7 @@ def _summary(manifest: CalibrationManifest) -> None:
     print(f"{'file':{width}}  {'trains':>6}  {'frames':>7}  {'dropped':>7}  outcome")
     for file in manifest.files:
         told = f"{file.failure}: {file.reason}" if file.failure else f"corrected{_most_frequent(file)}"
+        told += ", by the numpy reference" if file.reference_only else ""
         print(f"{file.input.name:{width}}  {file.trains:>6}  {file.frames:>7}  {file.trains_dropped:>7}  {told}")
     for gap in manifest.gaps:
         whole = gap.trains == gap.of_trains
