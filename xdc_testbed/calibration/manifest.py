@@ -73,11 +73,6 @@ class Parameters(_Record):
     legacy_names: bool = True
     constants: Choice = Choice()
 
-    @property
-    def reduces(self) -> bool:
-        """Whether energies are stored in less than full precision."""
-        return self.photon_energy is not None or self.mantissa_bits is not None or self.half_precision
-
     def least_dark(self, pixels: int) -> int:
         """Number of dark pixels below which so many pixels are left alone by the common mode."""
         return math.ceil(self.cm_dark_fraction * pixels)

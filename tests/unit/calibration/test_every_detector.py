@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from extra_data import RunDirectory
 from extra_data.components import LPD1M
 from extra_data.validation import FileAccess, FileValidator
 
-from xdc_testbed.calibration import CalibrationManifest, InputInvalid, Parameters, calibrate_file, calibrate_run
+from xdc_testbed.calibration import CalibrationManifest, InputInvalid, Parameters, blocks, calibrate_file, calibrate_run
 from xdc_testbed.calibration.constants import read_constants
+from xdc_testbed.calibration.darks import make_constants
 from xdc_testbed.calibration.detectors import DETECTORS
 from xdc_testbed.calibration.failures import NothingSelected
 
@@ -275,3 +278,38 @@ def test_a_shorter_mantissa_is_the_nearest_value_that_has_it(runs: Runs, tmp_pat
     energy = reference(runs["DSSC"])["energy"]
     fraction, exponent = np.frexp(energy.astype(np.float64))
     np.testing.assert_array_equal(found["energy"], np.ldexp(np.rint(np.ldexp(fraction, 11)), exponent - 11))
+
+
+# -- threads and blocks, darks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("threads", "block"), [(1, 1), (3, 1 << 18)])
+def test_parallel_gain_and_reductions_do_not_depend_on_threads_and_blocks(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, block: int
+) -> None:
+    parameters = Parameters(parallel_gain=True, photon_energy=9.3, half_precision=True, cells=(0, 1))
+    _, want = runs["LPD"].corrected(parameters, tmp_path)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block)
+    monkeypatch.setenv("XDC_THREADS", str(threads))
+    _, found = runs["LPD"].corrected(parameters, tmp_path)
+    assert len(want["energy"]) == 6 * TRAINS
+    assert_same(found, want)
+
+
+@pytest.mark.parametrize("name", ["DSSC", "ePix100"])
+def test_a_dark_run_is_zero_by_the_constants_that_it_makes(runs: Runs, tmp_path: Path, name: str) -> None:
+    run = runs[name]
+    detector = run.kind.module.detector
+    shutil.copytree(run.cal, tmp_path / "cal")
+    raw = write_raw(run.kind, tmp_path / "raw")
+    with h5py.File(raw, "r+") as file:
+        image = file[f"INSTRUMENT/{run.kind.module.raw_source}/{detector.group}/{detector.image}"]
+        image[...] = np.arange(image[0].size).reshape(image[0].shape) % 5  # DSSC: 0 is 256
+    (made,) = make_constants({0: raw.parent}, tmp_path / "cal", begin=datetime(2026, 1, 1, tzinfo=UTC))
+    assert made.frames == (run.kind.cells * TRAINS,)
+    out = tmp_path / "CORR.h5"
+    manifest = calibrate_file(raw, out, tmp_path / "cal", parameters=Parameters(constants={"strategy": "prior"}))
+    constants = manifest.files[0].constants
+    assert constants is not None
+    assert {part.begin.year for part in constants.parts if "Offset" in part.name} == {2026}
+    assert not data_of(run.kind, out)["energy"].any()
