@@ -1,11 +1,11 @@
-"""Correct JUNGFRAU and AGIPD raw files into files of photon energy, with a manifest that is enough to repeat
-it.
+"""Correct raw files of detectors into files of photon energy, with a manifest that is enough to repeat it.
 
     from xdc_testbed.calibration import calibrate_file
     manifest = calibrate_file(Path("RAW-R0001-JNGFR01-S00000.h5"), Path("CORR.h5"), Path("cal"))
 
-The kernels are the plain numpy reference. This package knows files, constants and pixels; it knows nothing of
-storage, events or functions, and imports nothing of the kit but its errors.
+The plain numpy reference of each detector says what is right; native kernels give the same bits. This package knows
+files, constants and pixels; it knows nothing of storage, events or functions, and imports nothing of the kit but its
+errors.
 """
 
 from __future__ import annotations

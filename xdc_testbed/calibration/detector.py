@@ -75,7 +75,7 @@ class Detector:
     coding: how a pixel tells its stage; code: key of the gain codes when they are a dataset of their own; words: types
     that raw values may be declared as; asic: pixels that share a common mode in the native kernels; parallel_gain:
     whether it can take one frame per gain stage of each pulse; by_reference: parameters that only the numpy reference
-    carries out; darks: names of the constants from dark runs.
+    carries out; energy_unit: of what comes out; darks: names of the constants from dark runs.
     """
 
     name: str
@@ -99,6 +99,7 @@ class Detector:
     asic: tuple[int, int] | None = None
     parallel_gain: bool = False
     by_reference: tuple[str, ...] = ()
+    energy_unit: str = "keV"
     darks: DarkNames = DarkNames()
 
     @property

@@ -72,4 +72,5 @@ DSSC = Detector(
     coding=Coding(FIXED_STAGE, value_bits=ADC_MAX, zero_means=ZERO_MEANS),
     reference=correct,
     recipe=read,
+    energy_unit="ADU",
 )

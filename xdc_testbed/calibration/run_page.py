@@ -17,8 +17,9 @@ import numpy.typing as npt
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from xdc_testbed.calibration.manifest import CalibrationManifest, FileOutcome
+from xdc_testbed.calibration.manifest import CalibrationManifest, FileOutcome, Parameters
 from xdc_testbed.calibration.raw_file import open_raw
+from xdc_testbed.calibration.selection import select
 
 PAGE = "report.html"
 FRAMES = 64
@@ -30,8 +31,9 @@ _INK = "#1f2933"
 
 @dataclass(frozen=True)
 class Module:
-    """The frames of a module that are looked at. before: ADU; after: keV; all (frames, slow, fast)."""
+    """The frames of a module that are looked at, all (frames, slow, fast). before: ADU; after: in `unit`."""
 
+    unit: str
     before: npt.NDArray[np.uint16]
     after: npt.NDArray[np.float32]
     stage: npt.NDArray[np.uint8]
@@ -46,7 +48,7 @@ def write_page(manifest: CalibrationManifest, raw: Path, out: Path) -> Path:
     text = resources.files("xdc_testbed.calibration").joinpath("run_page.html.j2").read_text("utf-8")
     pictures = {}
     for name, files in _by_module(manifest).items():
-        module = _read(files, raw, out)
+        module = _read(files, raw, out, manifest.parameters)
         if module is not None:
             pictures[name] = "data:image/png;base64," + base64.b64encode(draw(name, module)).decode()
     constants = {
@@ -79,7 +81,7 @@ def draw(name: str, module: Module) -> bytes:
     mean = np.where(number > 0, np.nansum(good, axis=0, dtype=np.float64) / np.maximum(number, 1), np.nan)
     adu = module.before.mean(axis=0)
     _panel(figure, before, adu, "mean before", "ADU", cmap="gray", **_range(adu))
-    _panel(figure, after, mean, "mean after, good pixels", "keV", cmap="inferno", **_range(mean))
+    _panel(figure, after, mean, "mean after, good pixels", module.unit, cmap="inferno", **_range(mean))
     _panel(figure, bad, (module.mask != 0).mean(axis=0), "bad pixels", "part of frames", cmap="magma_r", vmin=0, vmax=1)
     _histogram(energies, module)
     out = io.BytesIO()
@@ -97,7 +99,7 @@ def _histogram(axes: Any, module: Module) -> None:
             axes.hist(values, bins=edges, histtype="step", label=f"{said}: {values.size:,}")
     axes.set_yscale("log")
     axes.set_title("energies by gain stage", fontsize=10, color=_INK)
-    axes.set_xlabel("keV", fontsize=8)
+    axes.set_xlabel(module.unit, fontsize=8)
     axes.set_ylabel("pixels", fontsize=8)
     axes.tick_params(labelsize=7)
     if good.any():
@@ -134,26 +136,33 @@ def _by_module(manifest: CalibrationManifest) -> dict[str, list[FileOutcome]]:
     return dict(sorted(found.items()))
 
 
-def _read(files: list[FileOutcome], raw: Path, out: Path) -> Module | None:
+def _read(files: list[FileOutcome], raw: Path, out: Path, parameters: Parameters) -> Module | None:
     each = max(1, FRAMES // len(files))
-    parts = [part for file in files[:FRAMES] for part in _frames(raw / file.input.name, out, file, each)]
+    parts = [part for file in files[:FRAMES] for part in _frames(raw / file.input.name, out, file, each, parameters)]
     if not parts:
         return None
-    return Module(*(np.stack(values) for values in zip(*parts, strict=True)))
+    unit = "photons" if parameters.photon_energy is not None else parts[0][0]
+    return Module(unit, *(np.stack(values) for values in list(zip(*parts, strict=True))[1:]))
 
 
-def _frames(raw: Path, out: Path, file: FileOutcome, most: int) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+def _frames(raw: Path, out: Path, file: FileOutcome, most: int, parameters: Parameters) -> Iterator[tuple[Any, ...]]:
+    """Unit, values before and after, stage and mask of each frame."""
     assert file.output is not None  # noqa: S101 - see _by_module
-    with open_raw(raw) as opened, h5py.File(out / file.output.name) as corrected:
-        detector = opened.module.detector
-        group = corrected[f"INSTRUMENT/{opened.module.corrected_source}/{detector.group}"]
+    with (
+        open_raw(raw, gain_in_word=parameters.gain_in_word) as opened,
+        h5py.File(out / file.output.name) as corrected,
+    ):
+        module, rows = opened.module, select(opened, parameters).raw.index.rows
+        detector = module.detector
+        bits = detector.coding_for(parameters, in_word=parameters.gain_in_word).word_bits
+        stored = corrected[f"INSTRUMENT/{module.corrected_source}/{detector.group}/{detector.image}"]
+        gain, mask = (stored.parent[name] for name in ("gain", "mask"))
         image = opened.dataset(detector.image)
-        rows = opened.index.rows
         for row in np.unique(np.linspace(0, rows.size - 1, min(most, rows.size)).astype(int)):
-            before, after = image[rows[row]], group[detector.image][row]
+            before, after = image[rows[row]].view(np.uint16) & np.uint16(bits), stored[row].astype(np.float32)
             while after.ndim > 2:  # all memory cells of a train in one row: the first one
                 before, after = before[0], after[0]
             if before.ndim > after.ndim:  # value and gain beside each other
                 before = before[0]
-            first = (row, *(0,) * (group["mask"].ndim - 3))
-            yield before, after, group["gain"][first], group["mask"][first]
+            first = (row, *(0,) * (mask.ndim - 3))
+            yield detector.energy_unit, before, after, gain[first], mask[first]

@@ -17,7 +17,15 @@ from extra_data import RunDirectory
 from extra_data.components import LPD1M
 from extra_data.validation import FileAccess, FileValidator
 
-from xdc_testbed.calibration import CalibrationManifest, InputInvalid, Parameters, blocks, calibrate_file, calibrate_run
+from xdc_testbed.calibration import (
+    CalibrationManifest,
+    InputInvalid,
+    Parameters,
+    blocks,
+    calibrate_file,
+    calibrate_run,
+    run_page,
+)
 from xdc_testbed.calibration.constants import read_constants
 from xdc_testbed.calibration.darks import make_constants
 from xdc_testbed.calibration.detectors import DETECTORS
@@ -280,6 +288,31 @@ def test_a_shorter_mantissa_is_the_nearest_value_that_has_it(runs: Runs, tmp_pat
     np.testing.assert_array_equal(found["energy"], np.ldexp(np.rint(np.ldexp(fraction, 11)), exponent - 11))
 
 
+# -- the page of a run ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("ePix100", {}),
+        ("LPD", {"parallel_gain": True, "cells": (1,), "half_precision": True}),
+        ("DSSC", {"trains": (FIRST_TRAIN + 1, None), "photon_energy": 2.0}),
+    ],
+)
+def test_the_page_of_a_run_shows_the_frames_that_were_selected(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, chosen: dict[str, Any]
+) -> None:
+    manifest, found = runs[name].corrected(Parameters(**chosen), tmp_path)
+    drawn = []
+    monkeypatch.setattr(run_page, "draw", lambda _, module: drawn.append(module) or b"")
+    run_page.write_page(manifest, runs[name].raw.parent, tmp_path)
+    (module,) = drawn
+    assert module.unit == ("photons" if "photon_energy" in chosen else "keV")
+    assert_same({"mask": module.mask, "gain": module.stage}, {key: found[key] for key in ("mask", "gain")})
+    np.testing.assert_array_equal(module.after, found["energy"].astype(np.float32))
+    assert module.before.max() < 1 << 14
+
+
 # -- threads and blocks, darks ----------------------------------------------------------------------------------------
 
 
@@ -296,7 +329,7 @@ def test_parallel_gain_and_reductions_do_not_depend_on_threads_and_blocks(
     assert_same(found, want)
 
 
-@pytest.mark.parametrize("name", ["DSSC", "ePix100"])
+@pytest.mark.parametrize("name", ["DSSC", "ePix100", "LPD"])
 def test_a_dark_run_is_zero_by_the_constants_that_it_makes(runs: Runs, tmp_path: Path, name: str) -> None:
     run = runs[name]
     detector = run.kind.module.detector
@@ -306,7 +339,7 @@ def test_a_dark_run_is_zero_by_the_constants_that_it_makes(runs: Runs, tmp_path:
         image = file[f"INSTRUMENT/{run.kind.module.raw_source}/{detector.group}/{detector.image}"]
         image[...] = np.arange(image[0].size).reshape(image[0].shape) % 5  # DSSC: 0 is 256
     (made,) = make_constants({0: raw.parent}, tmp_path / "cal", begin=datetime(2026, 1, 1, tzinfo=UTC))
-    assert made.frames == (run.kind.cells * TRAINS,)
+    assert made.frames[0] == run.kind.cells * TRAINS
     out = tmp_path / "CORR.h5"
     manifest = calibrate_file(raw, out, tmp_path / "cal", parameters=Parameters(constants={"strategy": "prior"}))
     constants = manifest.files[0].constants
