@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -154,6 +155,9 @@ class Reader:
             self._pdu = pdu
             self._check(name, group["data"], DIMENSIONS if stages is not None else DIMENSIONS[:3], stages, kind)
             stored = Stored(group["data"], descriptor)
+            with ThreadPoolExecutor(1) as aside:
+                digest = aside.submit(stored.digest)
+                planes = stored.turned(stages, kind)
             self._records.append(
                 ConstantRecord(
                     pdu=pdu,
@@ -164,10 +168,10 @@ class Reader:
                     passed_over=tuple(passed),
                     shape=stored.shape,
                     dtype=str(stored.dtype),
-                    xxh3=stored.digest(),
+                    xxh3=digest.result(),
                 )
             )
-            return stored.turned(stages, kind)
+            return planes
         if passed:
             raise ConstantsMismatch(
                 f"constant {name} of {self._module.detector_id} {self._module.name} fits in no version: "
