@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,23 +25,24 @@ from typing import Any
 import h5py
 import numpy as np
 from shared.calibration_data import ROUNDS, THREADS, Limits, aligned, constants, in_turn, numba_peers, of
-from shared.calibration_files import write_agipd_constants, write_jungfrau
+from shared.calibration_files import write_agipd, write_agipd_constants, write_jungfrau
 from shared.figures import show
+from shared.plot import drawn
 
 from xdc_testbed.calibration import (
     Parameters,
     agipd,
-    blocks,
     calibrate_file,
+    calibrate_run,
     engine,
     jungfrau,
     native,
     packed,
-    pipeline,
 )
 from xdc_testbed.calibration.constants import fold
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU
 from xdc_testbed.calibration.frames import Frames, Place
+from xdc_testbed.calibration.native import files as native_files
 
 JF_FRAME, AGIPD_FRAME = JUNGFRAU.frame, AGIPD.frame
 CELLS = 352
@@ -54,8 +54,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))  # noqa: S108 - memory, not the disk
     parser.add_argument("--frames", type=int, default=512, help="of JUNGFRAU in memory, half of them in files")
-    parser.add_argument("--trains", type=int, default=6, help="of AGIPD, 352 frames each")
+    parser.add_argument("--trains", type=int, default=16, help="of AGIPD, 352 frames each")
     parser.add_argument("--only", nargs="*", choices=list(sections), default=list(sections))
+    parser.add_argument("--plot", type=Path, help="SVG file for the section scaling")
     given = parser.parse_args()
     os.environ["XDC_THREADS"] = str(THREADS)
     chosen = engine.choose()
@@ -147,14 +148,17 @@ def agipd_memory(given: argparse.Namespace) -> None:
         )
 
     limits = Limits()
+    block, rounds = 64 * AGIPD_FRAME[1], shift.rounds + 1
     taken = in_turn(
         {
             "limit": lambda: limits.pair(raw, energy, mask, stage),
             "native": correct,
+            "rounds": lambda: limits.rounds(raw, energy, mask, stage, block, rounds),
             "common mode": lambda: correct(common_mode=shift, force=(1000.0, 1000.0)),
-            "numba": lambda: by_numba(*peer),
-        }
+        },
+        5,
     )
+    beside = in_turn({"native": correct, "numba": lambda: by_numba(*peer)}, 3)
     few = slice(0, 8)
     reference = {
         "numpy": lambda: agipd.correct(
@@ -170,11 +174,16 @@ def agipd_memory(given: argparse.Namespace) -> None:
     )
     show("agipd, 352 cells: native", statistics.median(taken["native"]) / given.trains * 1e3, "ms/train")
     show("agipd, 352 cells: of the limit", of(taken["limit"], taken["native"]), "ratio", at_least=0.80)
-    show("agipd, 352 cells: times numba", of(taken["numba"], taken["native"]), "ratio", at_least=4)
+    show("agipd, 352 cells: times numba", of(beside["numba"], beside["native"]), "ratio", at_least=4)
     show("agipd, 352 cells: times numpy", numpy * frames / statistics.median(taken["native"]), "ratio")
     show(
-        "agipd, common mode and re-classing: of the same limit",
-        of(taken["limit"], taken["common mode"]), "ratio", at_least=0.6,
+        f"agipd, common mode and re-classing: its limit, 13 bytes per pixel and {rounds} passes in the cache",
+        statistics.median(taken["rounds"]) / given.trains * 1e3,
+        "ms/train",
+    )
+    show(
+        "agipd, common mode and re-classing: of its limit",
+        of(taken["rounds"], taken["common mode"]), "ratio", at_least=0.6,
     )  # fmt: skip
 
 
@@ -187,59 +196,54 @@ def files(given: argparse.Namespace) -> None:
             _file_to_file(layout, raw, cal, home)
         _reading(raw, given.frames // 2)
         _extra_data(raw, home)
+        raw.unlink()
+        _memory(home, (128, 512))
 
 
 def _file_to_file(layout: str, raw: Path, cal: Path, home: Path) -> None:
+    """With default settings: flags deflated, checksums of both files in the manifest."""
     out = home / "CORR-R0001-JNGFR01-S00000.h5"
-    kept, real = home / "packed", blocks._deflated
 
     def whole() -> None:
-        calibrate_file(raw, out, cal, packed=kept)
-
-    def without_digests() -> None:
-        with _patched(pipeline.FileRecord, "of", lambda path, name=None: _NO_RECORD(path, name)):
-            whole()
-
-    def without_deflate() -> None:
-        stored: dict[int, bytes] = {}
-        with _patched(blocks, "_deflated", lambda frame: stored.setdefault(frame.nbytes, real(frame))):
-            without_digests()
+        calibrate_file(raw, out, cal, packed=home / "packed")
 
     whole()
-    taken = in_turn(
-        {
-            "limit": lambda: _copy_volume(raw, out),
-            "correct": without_digests,
-            "no deflate": without_deflate,
-            "with digests": whole,
-        }
-    )
+    taken = in_turn({"limit": lambda: _copy_volume(raw, out), "correct": whole})
     show(f"file to file, {layout}: read and write without compute", statistics.median(taken["limit"]), "s")
     show(f"file to file, {layout}: of the limit", of(taken["limit"], taken["correct"]), "ratio", at_least=0.90)
-    show(
-        f"file to file, {layout}: of the limit, with digests of both files",
-        of(taken["limit"], taken["with digests"]),
-        "ratio",
+    share = _deflate(out) / statistics.median(taken["correct"])
+    show(f"file to file, {layout}: deflate of mask and gain adds", 100 * share / (1 - share), "%", at_most=10)
+
+
+def _deflate(corrected: Path) -> float:
+    """Seconds in which THREADS threads deflate all flags of a corrected file, from 16 of its frames."""
+    with h5py.File(corrected) as file:
+        group = file["INSTRUMENT/SPB_IRDA_JF4M/CORR/JNGFR01:daqOutput/data"]
+        frames = group["mask"].shape[0]
+        flags = [group[key][i, 0] for i in range(min(16, frames)) for key in ("mask", "gain")]
+    with ThreadPoolExecutor(THREADS) as pool:
+
+        def all_of_them() -> None:
+            list(pool.map(lambda each: native_files.deflated(each, native.instructions()), flags))
+
+        return statistics.median(in_turn({"deflate": all_of_them})["deflate"]) / (len(flags) / 2) * frames
+
+
+def _memory(home: Path, frames: tuple[int, int]) -> None:
+    """Peak memory of a process that corrects one file, for two lengths of the file."""
+    peaks = []
+    code = (
+        "import resource, sys; from pathlib import Path; from xdc_testbed.calibration import calibrate_file as c; "
+        "raw, out, cal, packed = map(Path, sys.argv[1:]); c(raw, out, cal, packed=packed); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
-    more = 100 * (1 / of(taken["correct"], taken["no deflate"]) - 1)
-    show(f"file to file, {layout}: deflate of mask and gain adds", -more if more < 0 else more, "%", at_most=10)
-    show("peak memory of this process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
-
-
-def _NO_RECORD(path: Path, name: str | None) -> Any:  # noqa: N802
-    return pipeline.FileRecord(name=name or path.name, size=path.stat().st_size, sha256="", adler32="")
-
-
-class _patched:  # noqa: N801
-    def __init__(self, owner: Any, name: str, value: Any) -> None:
-        self._owner, self._name, self._value = owner, name, value
-
-    def __enter__(self) -> None:
-        self._before = self._owner.__dict__[self._name]
-        setattr(self._owner, self._name, self._value)
-
-    def __exit__(self, *_: object) -> None:
-        setattr(self._owner, self._name, self._before)
+    for number in frames:
+        raw, cal = write_jungfrau(home / f"memory-{number}", number, chunked=True)
+        words = [sys.executable, "-c", code, *map(str, (raw, home / "CORR.h5", cal, home / "packed"))]
+        peaks.append(float(subprocess.check_output(words)))
+        show(f"peak memory, raw file of {raw.stat().st_size >> 20} MiB", peaks[-1], "MiB")
+        raw.unlink()
+    show("peak memory: four times the file", peaks[1] / peaks[0], "ratio", at_most=1.10)
 
 
 def _copy_volume(raw: Path, out: Path) -> None:
@@ -333,28 +337,54 @@ def cold(given: argparse.Namespace) -> None:
 
 
 def scaling(given: argparse.Namespace) -> None:
-    """Cost per frame by threads, and by length of the file."""
-    costs: dict[str, float] = {}
+    """Cost per frame by threads, modules and trains; `--plot` draws it."""
+    lines: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="xdc-bench-") as name:
         home = Path(name)
-        for frames in (16, 64, 256):
-            raw, cal = write_jungfrau(home / str(frames), frames, chunked=True)
-            for threads in (1, 2):
-                os.environ["XDC_THREADS"] = str(threads)
-                taken = in_turn(
-                    {
-                        "file": lambda raw=raw, cal=cal: calibrate_file(
-                            raw, home / "CORR.h5", cal, packed=home / "packed"
-                        )
-                    },
-                    3,  # type: ignore[misc]
+        raw, cal = write_jungfrau(home / "threads", 128, chunked=True)
+        run = home / "run"
+        run.mkdir()
+        for threads in (1, 2):
+            os.environ["XDC_THREADS"] = str(threads)
+            cost = _cost(lambda: calibrate_file(raw, home / "CORR.h5", cal, packed=home / "packed"), 128)
+            lines.setdefault("threads (JUNGFRAU)", []).append((threads, cost))
+        for sequence in range(16):
+            (run / f"RAW-R0001-JNGFR01-S{sequence:05d}.h5").symlink_to(raw)
+            if sequence + 1 in (1, 4, 16):
+                cost = _cost(
+                    lambda: calibrate_run(run, home / "proc", cal, packed=home / "packed"), 128 * (sequence + 1)
                 )
-                costs[f"{frames}, {threads}"] = statistics.median(taken["file"]) / frames * 1e3
-                show(f"scaling: {frames} frames, {threads} threads", costs[f"{frames}, {threads}"], "ms/frame")
+                lines.setdefault("modules (JUNGFRAU)", []).append((sequence + 1, cost))
+        for path in (raw, home / "CORR.h5", *(home / "proc").iterdir()):
+            path.unlink()
+        write_agipd_constants(home / "cal", 1)
+        raw = home / "RAW-R0001-AGIPD00-S00000.h5"
+        for trains in (10, 100, 1000, 10_000):
+            write_agipd(raw, trains)
+            cost = _cost(lambda: calibrate_file(raw, home / "CORR.h5", home / "cal", packed=home / "packed"), trains)
+            lines.setdefault("trains (AGIPD, one frame each)", []).append((trains, cost))
             raw.unlink()
-    os.environ["XDC_THREADS"] = str(THREADS)
-    show("scaling: 1 to 2 threads", costs["256, 1"] / costs["256, 2"], "ratio")
-    show("scaling: 64 to 256 frames, cost per frame", costs["256, 2"] / costs["64, 2"], "ratio", at_most=1.15)
+    for label, points in lines.items():
+        for number, cost in points:
+            show(f"scaling: {number:g} {label}", cost, "ms/frame")
+    by = {label.split()[0]: dict(points) for label, points in lines.items()}
+    show("scaling: 1 to 2 threads", by["threads"][1] / by["threads"][2], "ratio")
+    show("scaling: 1 to 16 modules, cost per frame", by["modules"][16] / by["modules"][1], "ratio", at_most=1.15)
+    show(
+        "scaling: 1,000 to 10,000 trains, cost per frame",
+        by["trains"][10_000] / by["trains"][1000],
+        "ratio",
+        at_most=1.15,
+    )
+    fixed = (by["trains"][10] - by["trains"][10_000]) * 10
+    show("scaling: what a file costs beside its frames", fixed, "ms")
+    if given.plot:
+        given.plot.write_text(drawn("Cost per frame", "ms", lines))
+
+
+def _cost(work: Callable[[], object], frames: int) -> float:
+    """Milliseconds per frame, the median of three."""
+    return statistics.median(in_turn({"work": work}, 3)["work"]) / frames * 1e3
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Limits:
         source = Path(__file__).with_name("calibration_limits.c")
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder, "limits.so")
-            compiler = [os.environ.get("CC", "cc"), "-O3", "-march=native", "-shared", "-fPIC"]
+            compiler = [os.environ.get("CC", "cc"), "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
             subprocess.run([*compiler, "-o", library, source], check=True)
             self._library = ctypes.CDLL(str(library))
         self._pool = ThreadPoolExecutor(THREADS)
@@ -91,6 +91,21 @@ class Limits:
             for i in rows:
                 call = (raw[i], energy[i], mask[i], stage[i])
                 self._library.limit_pair(*(_at(a) for a in call), ctypes.c_size_t(energy[i].size))
+
+        list(self._pool.map(some, np.array_split(np.arange(raw.shape[0]), THREADS)))
+
+    def rounds(self, raw: Any, energy: Any, mask: Any, stage: Any, block: int, rounds: int) -> None:
+        """As `pair`, with so many passes over each block of pixels while it lies in the cache."""
+        pixels = energy[0].size
+
+        def some(rows: Any) -> None:
+            desk, flags = np.empty(block, np.float32), np.empty(block, np.uint8)
+            for i in rows:
+                flat = [each[i].reshape(-1) for each in (energy, mask, stage)]
+                for at in range(0, pixels, block):
+                    places = (raw[i].reshape(-1)[at:], desk, flags, *(each[at:] for each in flat))
+                    sizes = (ctypes.c_size_t(pixels), ctypes.c_size_t(block))
+                    self._library.limit_rounds(*(_at(each) for each in places), *sizes, rounds)
 
         list(self._pool.map(some, np.array_split(np.arange(raw.shape[0]), THREADS)))
 

@@ -50,6 +50,25 @@ def write_jungfrau(folder: Path, frames: int, *, chunked: bool) -> tuple[Path, P
     return raw, cal
 
 
+def write_agipd(raw: Path, trains: int) -> None:
+    """A raw file of one frame per train, all of memory cell 0, for the module of `write_agipd_constants`."""
+    module = AGIPD.module("SPB_DET_AGIPD1M-1/DET/0CH0:xtdf")
+    rng = np.random.default_rng(17)
+    span = RawSpan(
+        source=module.raw_source, groups={"image": np.ones(trains, np.uint64)}, first_train=0, trains=trains,
+        run=1, proposal=900001, sequence=0,
+    )  # fmt: skip
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with create_raw(raw, span) as file:
+        group = file[f"INSTRUMENT/{module.raw_source}/image"]
+        for key, kind in (("cellId", "u2"), ("pulseId", "u8"), ("length", "u4"), ("status", "u2")):
+            group[key] = np.zeros((trains, 1), kind)
+        data = group.create_dataset("data", (trains, 2, *AGIPD.frame), "u2")
+        some = rng.integers(3950, 4050, (50, 2, *AGIPD.frame)).astype(np.uint16)
+        for first in range(0, trains, 50):
+            data[first : first + 50] = some[: min(50, trains - first)]
+
+
 def write_agipd_constants(folder: Path, cells: int) -> Module:
     """Constants of one AGIPD module as the facility keeps them: offsets and thresholds in float64, not compressed."""
     module = AGIPD.module("SPB_DET_AGIPD1M-1/DET/0CH0:xtdf")

@@ -32,3 +32,31 @@ void limit_pair(const uint16_t *restrict from, uint32_t *restrict energy, uint32
     for (size_t i = 0; i < n; i++) stage[i] = (uint8_t)from[i];
 #endif
 }
+
+/* The same for correction with common mode, `n` pixels whose desk lies in the first or second cache: the values on to the
+ * desk, `rounds` passes over them, and from the desk to their place. A pass reads a value and a flag, subtracts, stores,
+ * and adds up what is small: no less does a search for the shift of an ASIC. The gain value lies `plane` words on. */
+void limit_rounds(const uint16_t *restrict from, float *restrict desk, uint8_t *restrict flags, uint32_t *restrict energy,
+                  uint32_t *restrict mask, uint8_t *restrict stage, size_t plane, size_t n, int rounds)
+{
+    for (size_t i = 0; i < n; i++) desk[i] = (float)from[i] - 4000.0f, flags[i] = from[plane + i] > 5000;
+    for (int round = 0; round < rounds; round++) {
+        float sum = 0;
+#pragma GCC ivdep
+        for (size_t i = 0; i < n; i++) {
+            const float x = desk[i] - 0.125f;
+            desk[i] = x;
+            sum += x < 30.0f && x > -30.0f && !flags[i] ? x : 0.0f;
+        }
+        desk[0] += sum * 1e-30f;
+    }
+    for (size_t i = 0; i < n; i += 16) {
+#if defined(__AVX512F__)
+        _mm512_stream_si512((void *)(energy + i), _mm512_castps_si512(_mm512_loadu_ps(desk + i)));
+        _mm512_stream_si512((void *)(mask + i), _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(flags + i))));
+        _mm_stream_si128((void *)(stage + i), _mm_loadu_si128((const void *)(flags + i)));
+#else
+        for (size_t j = i; j < i + 16; j++) energy[j] = (uint32_t)desk[j], mask[j] = flags[j], stage[j] = flags[j];
+#endif
+    }
+}

@@ -139,7 +139,7 @@ def correct(
 def deflated(flags: npt.NDArray[Any], instructions: int, slab: int = SLAB) -> bytes:
     """Stages or mask of one frame, with the same bytes as `correct` gives them."""
     flags = np.ascontiguousarray(flags)
-    out = np.empty(_most(flags.size, flags.itemsize, slab), np.uint8)
+    out = _room(_most(flags.size, flags.itemsize, slab))
     pointers = (native.at(flags), None) if flags.itemsize == 1 else (None, native.at(flags))
     length = native.library().xdc_deflate(*pointers, flags.size, slab, instructions, native.at(out))
     return out[:length].tobytes()

@@ -59,7 +59,7 @@ static const uint16_t first_length[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  1
                                           31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
 static const uint8_t more_bits[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
 
-OP uint32_t length_class(uint32_t length)
+static uint32_t length_class(uint32_t length)
 {
     if (length == LONGEST) return 28;
     if (length < 11) return length - 3;
@@ -67,9 +67,12 @@ OP uint32_t length_class(uint32_t length)
     return 4 * (top - 1) + ((length - 3) >> (top - 2) & 3);
 }
 
+/* Tokens are counted as they are, 256 literals and the lengths above, and by symbol when all are there. */
+#define TOKENS (256 + LONGEST + 1)
+
 struct tokens {
     uint16_t *next;
-    uint32_t *seen; /* how often each symbol */
+    uint32_t *seen; /* how often each token */
     struct sums *sums;
 };
 
@@ -80,7 +83,7 @@ static void repeat(struct tokens *t, size_t bytes, uint32_t distance, size_t lon
     while (bytes >= 3) {
         const size_t now = bytes < longest ? bytes : longest;
         *t->next++ = (uint16_t)(256 + now) | (uint16_t)distance;
-        t->seen[257 + length_class((uint32_t)now)]++;
+        t->seen[256 + now]++;
         bytes -= now;
     }
     while (bytes--) literal(t, 0); /* what is left of zeros, or of `longest` + 1 and + 2 equal bytes, see below */
@@ -214,25 +217,28 @@ RARE void send_header(struct packed *out, const uint8_t *length, int last)
 static void deflate_block(struct packed *out, struct sums *sums, const uint8_t *stage, const uint32_t *mask, size_t n,
                           uint16_t *room, int last)
 {
-    uint32_t seen[SYMBOLS] = {0};
-    uint8_t length[SYMBOLS];
+    uint32_t seen[TOKENS] = {0}, symbols[SYMBOLS] = {0}, bits[TOKENS];
+    uint8_t length[SYMBOLS], number[TOKENS];
     uint16_t code[SYMBOLS];
     struct tokens t = {room, seen, sums};
-    seen[END] = 1;
     stage ? byte_runs(&t, stage, n) : word_runs(&t, mask, n);
-    code_lengths(seen, length);
+    memcpy(symbols, seen, 256 * sizeof *seen);
+    symbols[END] = 1;
+    for (uint32_t i = 3; i <= LONGEST; i++)
+        if (seen[256 + i]) symbols[257 + length_class(i)] += seen[256 + i];
+    code_lengths(symbols, length);
     codes(length, SYMBOLS, code);
     send_header(out, length, last);
+    for (uint32_t i = 0; i < 256; i++) bits[i] = code[i], number[i] = length[i];
+    for (uint32_t i = 3; i <= LONGEST; i++) {
+        if (!seen[256 + i]) continue;
+        const uint32_t class = length_class(i), symbol = 257 + class;
+        bits[256 + i] = code[symbol] | (i - first_length[class]) << length[symbol];
+        number[256 + i] = length[symbol] + more_bits[class];
+    }
     for (const uint16_t *token = room; token < t.next; token++) {
-        const uint32_t what = *token & (FAR - 1u);
-        if (what < 256) {
-            send(out, code[what], length[what]);
-            continue;
-        }
-        const uint32_t class = length_class(what - 256), symbol = 257 + class;
-        const uint64_t more = what - 256 - first_length[class];
-        send(out, code[symbol] | more << length[symbol], (uint32_t)length[symbol] + more_bits[class]);
-        send(out, *token >> 15, 1);
+        const uint32_t what = *token & (FAR - 1u), match = what >= 256, distance = *token >> 15;
+        send(out, bits[what] | distance << number[what], number[what] + match);
     }
     send(out, code[END], length[END]);
     out->adler = stage ? adler32(out->adler, stage, n) : adler32(out->adler, (const uint8_t *)mask, 4 * n);
