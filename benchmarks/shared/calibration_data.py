@@ -101,11 +101,9 @@ class Limits:
         def some(rows: Any) -> None:
             desk, flags = np.empty(block, np.float32), np.empty(block, np.uint8)
             for i in rows:
-                flat = [each[i].reshape(-1) for each in (energy, mask, stage)]
-                for at in range(0, pixels, block):
-                    places = (raw[i].reshape(-1)[at:], desk, flags, *(each[at:] for each in flat))
-                    sizes = (ctypes.c_size_t(pixels), ctypes.c_size_t(block))
-                    self._library.limit_rounds(*(_at(each) for each in places), *sizes, rounds)
+                places = (raw[i], desk, flags, energy[i], mask[i], stage[i])
+                sizes = (ctypes.c_size_t(pixels), ctypes.c_size_t(block))
+                self._library.limit_rounds(*(_at(each) for each in places), *sizes, rounds)
 
         list(self._pool.map(some, np.array_split(np.arange(raw.shape[0]), THREADS)))
 

@@ -36,7 +36,7 @@ void limit_pair(const uint16_t *restrict from, uint32_t *restrict energy, uint32
 /* The same for correction with common mode, `n` pixels whose desk lies in the first or second cache: the values on to the
  * desk, `rounds` passes over them, and from the desk to their place. A pass reads a value and a flag, subtracts, stores,
  * and adds up what is small: no less does a search for the shift of an ASIC. The gain value lies `plane` words on. */
-void limit_rounds(const uint16_t *restrict from, float *restrict desk, uint8_t *restrict flags, uint32_t *restrict energy,
+static void rounds_of_block(const uint16_t *restrict from, float *restrict desk, uint8_t *restrict flags, uint32_t *restrict energy,
                   uint32_t *restrict mask, uint8_t *restrict stage, size_t plane, size_t n, int rounds)
 {
     for (size_t i = 0; i < n; i++) desk[i] = (float)from[i] - 4000.0f, flags[i] = from[plane + i] > 5000;
@@ -59,4 +59,12 @@ void limit_rounds(const uint16_t *restrict from, float *restrict desk, uint8_t *
         for (size_t j = i; j < i + 16; j++) energy[j] = (uint32_t)desk[j], mask[j] = flags[j], stage[j] = flags[j];
 #endif
     }
+}
+
+/* All blocks of a frame of `n` pixels. */
+void limit_rounds(const uint16_t *from, float *desk, uint8_t *flags, uint32_t *energy, uint32_t *mask, uint8_t *stage,
+                  size_t n, size_t block, int rounds)
+{
+    for (size_t at = 0; at < n; at += block)
+        rounds_of_block(from + at, desk, flags, energy + at, mask + at, stage + at, n, block, rounds);
 }
