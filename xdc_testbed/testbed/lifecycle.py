@@ -317,7 +317,7 @@ class _Run:
         with self._timed("inventory", "secrets, certificates, inventory"):
             inventory_file, secrets_file, fingerprint = self._inventory(nodes)
         touched = {change.name for change in changes if change.action != "keep"} & there & {node.name for node in nodes}
-        if current and not touched:
+        if current and not touched and there != {node.name for node in nodes}:
             self._extend(inventory_file, secrets_file, nodes, there, fingerprint)
         elif (why := self._why_converge(nodes, changes, fingerprint)) is None:
             self.result.skipped = ["site", "verify"]
@@ -453,10 +453,8 @@ class _Run:
     ) -> None:
         """Tell the nodes that there are who is with them now; configure and verify the new ones."""
         old, new = [n for n in nodes if n.name in there], [n for n in nodes if n.name not in there]
-        told: dict[str, int] = {}
-        if {node.name for node in old} != there or new:
-            with self._timed("names", "known to every node"):
-                told = self._play("names", inventory_file, secrets_file, old, "names").changed
+        with self._timed("names", "known to every node"):
+            told = self._play("names", inventory_file, secrets_file, old, "names").changed
         if new:
             self._converge(inventory_file, secrets_file, new, fingerprint)
         self.result.changed = {node.name: told.get(node.name, 0) for node in old} | self.result.changed

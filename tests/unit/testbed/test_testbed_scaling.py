@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from demo_nodes import node
 
-from xdc_testbed.drivers.base import Node
+from xdc_testbed.drivers.base import Change, Finding, Node, Request
 from xdc_testbed.errors import WrongUsage, XdcError
 from xdc_testbed.processes import Completed
-from xdc_testbed.progress import Event
-from xdc_testbed.testbed import scaling, ssh
-from xdc_testbed.testbed.description import Description, load
+from xdc_testbed.progress import Event, Reporter, silent
+from xdc_testbed.testbed import ansible, kit, pki, scaling, ssh
+from xdc_testbed.testbed.ansible import Outcome
+from xdc_testbed.testbed.description import Description, Explained, load
 from xdc_testbed.testbed.lifecycle import Testbed
 from xdc_testbed.testbed.state import PhaseRecord, State
 
@@ -29,11 +32,6 @@ def state_of(description: Description, **values: object) -> State:
     verified = {"verify": PhaseRecord(fingerprint="f", finished=1.0, seconds=1.0)}
     known = {"id": "0a1b2c3d4e", "name": "demo", "driver": "podman", "created": 1.0, "phases": verified}
     return State.model_validate(known | {"description": description.model_dump(mode="json")} | values)
-
-
-def node(name: str, group: str) -> Node:
-    """A node."""
-    return Node(name, "desy", (group,), name, "10.0.0.1", "127.0.0.1", 22, "root", "k", "h", "podman", name)
 
 
 # -- description ------------------------------------------------------------------------------------------------------
@@ -161,3 +159,128 @@ def test_a_node_that_cannot_end_its_work_is_told_and_goes_all_the_same(
     scaling.drain([node("faas-1", "openwhisk_invoker")], Path("known"), told.append)
     warnings = [event.text for event in told if event.kind == "warning"]
     assert warnings == [f"faas-1 did not end its work: {words}; what ran there has failed"]
+
+
+# -- one run ----------------------------------------------------------------------------------------------------------
+
+
+class Machines:
+    """A driver that makes what it is asked for, in memory."""
+
+    name = "podman"
+    kinds = "container"
+    boot_seconds = 1.0
+
+    def __init__(self) -> None:
+        self.there: list[str] = []
+
+    def check(self, request: Request) -> list[Finding]:
+        """All is well."""
+        return []
+
+    def plan(self, request: Request) -> list[Change]:
+        """By name."""
+        wanted = [one.name for one in request.nodes]
+        changes = [Change("keep" if name in self.there else "create", "node", name) for name in wanted]
+        return changes + [Change("remove", "node", name) for name in self.there if name not in wanted]
+
+    def create(self, request: Request, report: Reporter) -> list[Node]:
+        """At once."""
+        self.there = [one.name for one in request.nodes]
+        return self.nodes(request)
+
+    def nodes(self, request: Request) -> list[Node]:
+        """All of them."""
+        return [node(one.name, *one.groups) for one in request.nodes]
+
+
+@dataclass
+class Ran:
+    """What was done, in order: playbook and the nodes that it was limited to, or the units that were stopped."""
+
+    done: list[tuple[str, str | None]] = field(default_factory=list)
+    fail: str = ""
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """No Ansible, no SSH, no certificates, no images; a driver in memory."""
+    told, driver = Ran(), Machines()
+
+    def play(name: str, *, limit: str | None, phase: object, **_: object) -> Outcome:
+        told.done.append((name, limit))
+        if name == told.fail:
+            told.fail = ""
+            raise XdcError("the playbook failed")
+        if callable(phase):
+            phase("Verify services")
+        return Outcome(name)
+
+    def execute(asked: Node, *_: object, **__: object) -> Completed:
+        told.done.append(("drain", asked.name))
+        return completed(0, "success\n")
+
+    monkeypatch.setattr(Testbed, "driver", lambda *_: driver)
+    monkeypatch.setattr(Testbed, "units", lambda *_: {})
+    monkeypatch.setattr(ansible, "run_playbook", play)
+    monkeypatch.setattr(ssh, "execute", execute)
+    monkeypatch.setattr(ssh, "wait_ready", lambda *_, **__: {})
+    monkeypatch.setattr(pki, "ensure", lambda *_, **__: None)
+    monkeypatch.setattr(kit, "archive", lambda folder: (folder / "kit.tar", "digest"))
+    return told
+
+
+@pytest.fixture
+def bed(ran: Ran, tmp_path: Path) -> Testbed:
+    """A testbed that is up, with one function node."""
+    made = Testbed(tmp_path, "demo")
+    made.up(Explained(described(1), {}), silent)
+    ran.done.clear()
+    return made
+
+
+def test_new_nodes_alone_are_configured_and_the_others_learn_their_names(bed: Testbed, ran: Ran) -> None:
+    bed.scale({"faas": 3}, silent)
+    assert ran.done == [("names", "desy-functions,faas-1"), ("up", "faas-2,faas-3")]
+    assert [one.name for one in bed.nodes()] == ["desy-functions", "faas-1", "faas-2", "faas-3"]
+
+
+def test_nodes_that_go_are_drained_first_and_nothing_is_configured(bed: Testbed, ran: Ran) -> None:
+    bed.scale({"faas": 0}, silent)
+    assert ran.done == [("drain", "faas-1"), ("names", None)]
+    assert [one.name for one in bed.nodes()] == ["desy-functions"]
+
+
+def test_the_same_number_again_changes_nothing(bed: Testbed, ran: Ran) -> None:
+    assert bed.scale({"faas": 1}, silent).skipped == ["site", "verify"]
+    assert ran.done == []
+
+
+def test_up_after_scale_keeps_the_number_and_has_nothing_to_do(bed: Testbed, ran: Ran) -> None:
+    bed.scale({"faas": 2}, silent)
+    ran.done.clear()
+    again = bed.up(Explained(described(1), {}), silent)
+    assert (again.skipped, ran.done) == (["site", "verify"], [])
+    assert len(again.nodes) == 3
+
+
+def test_after_a_failure_the_same_command_configures_everything_that_may_be_half_done(bed: Testbed, ran: Ran) -> None:
+    ran.fail = "up"
+    with pytest.raises(XdcError, match="the playbook failed"):
+        bed.scale({"faas": 2}, silent)
+    ran.done.clear()
+    bed.scale({"faas": 2}, silent)
+    assert ran.done == [("up", None)]
+
+
+def test_where_the_rest_is_not_as_described_everything_is_configured(bed: Testbed, ran: Ran) -> None:
+    state = bed.folder.read()
+    state.phases["verify"] = PhaseRecord(fingerprint="of another kit", finished=1.0, seconds=1.0)
+    bed.folder.write(state)
+    bed.scale({"faas": 2}, silent)
+    assert ran.done == [("up", None)]
+
+
+def test_up_with_fewer_described_nodes_drains_those_that_go(bed: Testbed, ran: Ran) -> None:
+    bed.up(Explained(described(0), {}), silent)
+    assert ran.done == [("drain", "faas-1"), ("up", None)]
