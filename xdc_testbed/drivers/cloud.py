@@ -36,13 +36,16 @@ def told(what: str) -> Iterator[None]:
     import keystoneauth1.exceptions as auth
     import openstack.exceptions as sdk
 
+    def refused(error: Exception) -> RequirementMissing:
+        return RequirementMissing(
+            f"{what}: the cloud does not accept these credentials ({_line(error)})",
+            remedy="see name, password and project of this entry in clouds.yaml, or whether the token has expired",
+        )
+
     try:
         yield
     except (auth.Unauthorized, auth.MissingRequiredOptions) as error:
-        raise RequirementMissing(
-            f"{what}: the cloud does not accept these credentials ({_line(error)})",
-            remedy="see name, password and project of this entry in clouds.yaml, or whether the token has expired",
-        ) from None
+        raise refused(error) from None
     except (auth.EndpointNotFound, auth.catalog.CatalogException) as error:
         raise RequirementMissing(
             f"{what}: the cloud's catalogue has no such service ({_line(error)})",
@@ -57,6 +60,8 @@ def told(what: str) -> Iterator[None]:
         remedy = "see region_name of this entry in clouds.yaml" if "region" in str(error) else "see clouds.yaml"
         raise RequirementMissing(f"{what}: {_line(error)}", remedy=f"{remedy}, or set openstack.cloud") from None
     except (sdk.SDKException, auth.ClientException) as error:
+        if isinstance(error, auth.NotFound) and "token" in str(error):
+            raise refused(error) from None  # so says keystone of a token that is not, or no longer, its own
         raise XdcError(f"{what}: {_line(error)}", remedy="run the same command again") from None
 
 

@@ -16,6 +16,8 @@ _POOL = "HTTPSConnectionPool(host='c', port=1): Max retries exceeded with url: /
     ("failure", "code", "message", "remedy"),
     [
         (auth.Unauthorized("wrong"), 3, "does not accept these credentials", "clouds.yaml"),
+        (auth.NotFound("Could not recognize Fernet token"), 3, "does not accept these credentials", "token"),
+        (auth.NotFound("Could not find project"), 1, "Could not find project", "again"),
         (auth.EndpointNotFound("compute"), 3, "has no such service", "region_name"),
         (auth.ConnectFailure(f"Unable to connect: {_POOL}"), 1, "cannot be reached", "auth_url"),
         (sdk.ConfigException("Cloud x was not found."), 3, "Cloud x was not found", "openstack.cloud"),
