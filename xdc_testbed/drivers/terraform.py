@@ -198,6 +198,7 @@ class Terraform:
     def apply(self, plan: Plan) -> Outcome:
         """Do what the plan says, to the end: the first Ctrl-C waits for it, a second one stops it.
 
+        The saved plan goes afterwards: the user data of new servers is in it, and with it their host keys.
         Raises TerraformFailed, and Interrupted after Ctrl-C.
         """
         if plan.empty:
@@ -207,8 +208,11 @@ class Terraform:
             text = "Ctrl-C: ends when Terraform has ended, so that nothing is lost; press it again to stop it now"
             self._report(Event("warning", text))
 
-        with finishing_first(hold):
-            done, outcome = self._events("apply", str(plan.file), "-lock-timeout=60s", timeout=APPLY_DEADLINE)
+        try:
+            with finishing_first(hold):
+                done, outcome = self._events("apply", str(plan.file), "-lock-timeout=60s", timeout=APPLY_DEADLINE)
+        finally:
+            plan.file.unlink(missing_ok=True)
         if done.returncode != 0:
             raise self._failed("destroy" if plan.destroy else "apply", done, outcome)
         return outcome

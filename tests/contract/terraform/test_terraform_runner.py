@@ -146,11 +146,13 @@ def test_the_users_own_settings_have_no_effect(
 
 def test_everything_private_is_readable_by_its_owner_only(terraform: Prepared, tmp_path: Path) -> None:
     runner = terraform(words={"a": "said to nobody"})
-    runner.apply(runner.plan())
+    plan = runner.plan()
     folder = tmp_path / "state"
     assert oct(folder.stat().st_mode & 0o777) == "0o700"
     for name in ("variables.tfvars.json", "apply.tfplan"):
         assert oct((folder / name).stat().st_mode & 0o777) == "0o600", name
+    runner.apply(plan)
+    assert not plan.file.exists()
 
 
 def _press(gate: Path, times: int) -> None:
