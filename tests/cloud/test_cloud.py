@@ -41,9 +41,9 @@ def test_a_second_up_of_the_cloud_changes_nothing(lab: Lab) -> None:
             "does not accept these credentials",
             "token",
         ),
-        ({"region_name": "Nowhere"}, "Nowhere", "region_name"),
+        ({"region_name": "Nowhere"}, "service compute: not there", "region_name"),
         ({"auth": {"auth_url": "https://127.0.0.1:9/v3"}}, "cannot be reached", "auth_url"),
-        ({"cacert": "/nowhere/ca.pem"}, "ca.pem", ""),
+        ({"cacert": "/nowhere/ca.pem"}, "/nowhere/ca.pem", "cacert"),
     ],
     ids=["password", "token", "region", "address", "authority"],
 )

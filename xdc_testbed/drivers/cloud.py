@@ -63,6 +63,9 @@ def told(what: str) -> Iterator[None]:
         if isinstance(error, auth.NotFound) and "token" in str(error):
             raise refused(error) from None  # so says keystone of a token that is not, or no longer, its own
         raise XdcError(f"{what}: {_line(error)}", remedy="run the same command again") from None
+    except OSError as error:  # of requests: a file of authorities that is not there
+        remedy = "see cacert, cert and key of this entry in clouds.yaml"
+        raise RequirementMissing(f"{what}: {_line(error)}", remedy=remedy) from None
 
 
 def _line(error: Exception) -> str:

@@ -92,8 +92,8 @@ class OpenStack:
         volumes = any(n.boot_gb or n.volumes for n in self._options.nodes.values())
         for service in ("compute", "network", "image", *(["block-storage"] if volumes else [])):
             if not self.cloud.has(service):
-                needed = "in the catalogue"
-                found.append(Finding(f"service {service}", False, "not there", needed=needed, remedy="see region_name"))
+                needed, where = "in the catalogue", "see region_name of this entry in clouds.yaml"
+                found.append(Finding(f"service {service}", False, "not there", needed=needed, remedy=where))
         variables = _attempt(found, "description", lambda: self._variables(request))
         if variables is None or not all(finding.ok for finding in found):
             return found

@@ -22,6 +22,7 @@ _POOL = "HTTPSConnectionPool(host='c', port=1): Max retries exceeded with url: /
         (auth.ConnectFailure(f"Unable to connect: {_POOL}"), 1, "cannot be reached", "auth_url"),
         (sdk.ConfigException("Cloud x was not found."), 3, "Cloud x was not found", "openstack.cloud"),
         (sdk.ConfigException("endpoint in Nowhere region not found"), 3, "Nowhere", "region_name"),
+        (OSError("Could not find a suitable TLS CA certificate bundle"), 3, "certificate bundle", "cacert"),
         (sdk.HttpException("500: Server Error"), 1, "500: Server Error", "again"),
     ],
 )
