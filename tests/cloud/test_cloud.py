@@ -142,7 +142,7 @@ def _quota(lab: Lab, word: str, limit: int) -> Iterator[None]:
 
 def test_a_server_that_no_host_takes_is_explained_and_all_of_it_can_go(lab: Lab) -> None:
     huge = lab.admin.compute.create_flavor(name="huge", vcpus=1, ram=300000, disk=1)
-    described = str(lab.described("failed", 'flavor = "huge"'))
+    described = str(lab.described("failed", '[openstack.nodes.desy-stream]\nflavor = "huge"'))
     try:
         said = lab.refused("up", "-f", described)
         assert said.code == 1
