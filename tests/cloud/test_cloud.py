@@ -82,7 +82,7 @@ def test_an_image_that_is_there_twice_is_named_by_its_ids(lab: Lab) -> None:
         data=b"0",
     )
     try:
-        said = lab.refused("up", "-f", str(lab.described("refused")))
+        said = lab.refused("up", "-f", str(lab.described("unclear")))
         assert (said.code, said.errors[0]) == (3, "error: description: 2 things of kind image are called 'debian-12'")
         assert second.id in said.errors[1]
     finally:
@@ -145,7 +145,7 @@ def test_a_server_that_no_host_takes_is_explained_and_all_of_it_can_go(lab: Lab)
     described = str(lab.described("failed", '[openstack.nodes.desy-stream]\nflavor = "huge"'))
     try:
         said = lab.refused("up", "-f", described)
-        assert said.code == 1
+        assert said.code == 1, said.err
         assert "No valid host was found" in said.errors[0]
         assert "run up again" in said.errors[1]
     finally:
