@@ -20,7 +20,7 @@ from xdc_testbed.calibration.checksums import Passed
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 Condition = float | str | tuple[float, float]

@@ -47,7 +47,7 @@ _POPULATED = 128 << 20
 
 
 class _Header(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     cells: int
     stages: int
