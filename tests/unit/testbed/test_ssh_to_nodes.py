@@ -144,4 +144,4 @@ def test_ctrl_c_ends_the_wait_for_nodes(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ssh, "run", login)
     nodes = [node(name, ssh_port=22, jump="root@192.0.2.1:22") for name in "ab"]
     with pytest.raises(KeyboardInterrupt):
-        ssh.wait_ready(nodes, KNOWN_HOSTS, deadline=3600)
+        ssh.wait_ready(nodes, KNOWN_HOSTS, deadline=60)
