@@ -69,6 +69,7 @@ class Process:
         self._wanted = True
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
+        log.touch()  # it may be read before the thread has its first turn
         self._thread = threading.Thread(target=self._supervise, daemon=True)
         self._thread.start()
 
