@@ -43,6 +43,7 @@ from xdc_testbed.calibration.constants import fold
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU
 from xdc_testbed.calibration.frames import Frames, Place
 from xdc_testbed.calibration.native import files as native_files
+from xdc_testbed.calibration.pixels import Corrected, Pixels
 
 JF_FRAME, AGIPD_FRAME = JUNGFRAU.frame, AGIPD.frame
 CELLS = 352
@@ -81,7 +82,7 @@ def jungfrau_memory(given: argparse.Namespace) -> None:
     by_numba, _ = numba_peers()
     flat = (raw.reshape(frames, -1), module.offset[0].reshape(3, -1), module.factor[0].reshape(3, -1))
     few = min(frames, 16)
-    stage, mask = np.empty((few, *JF_FRAME), np.uint8), np.empty((few, *JF_FRAME), np.uint32)
+    pixels, out = Pixels(raw[:few], None, cells[:few]), Corrected.empty((few, *JF_FRAME))
     limits = Limits()
     for label, switched, goal in (("1 % switched", (0.01, 0.0), 0.80), ("gains 60/30/10", (0.3, 0.1), 0.75)):
         _fill(raw, *switched)
@@ -92,14 +93,7 @@ def jungfrau_memory(given: argparse.Namespace) -> None:
                 "numba": lambda: by_numba(*flat, energy.reshape(frames, -1)),
             }
         )
-        numpy = in_turn(
-            {
-                "reference": lambda: jungfrau.correct(
-                    raw[:few], None, cells[:few], module, Parameters(), energy=energy[:few], stage=stage, mask=mask
-                )
-            },
-            3,
-        )["reference"]
+        numpy = in_turn({"reference": lambda: jungfrau.correct(pixels, module, Parameters(), out)}, 3)["reference"]
         show(f"jungfrau, {label}: limit", raw.nbytes / statistics.median(taken["limit"]) / 2**30, "GiB/s raw")
         show(f"jungfrau, {label}: of the limit", of(taken["limit"], taken["native"]), "ratio", at_least=goal)
         show(f"jungfrau, {label}: times numba", of(taken["numba"], taken["native"]), "ratio", at_least=3)
@@ -159,13 +153,8 @@ def agipd_memory(given: argparse.Namespace) -> None:
         5,
     )
     beside = in_turn({"native": correct, "numba": lambda: by_numba(*peer)}, 3)
-    few = slice(0, 8)
-    reference = {
-        "numpy": lambda: agipd.correct(
-            raw[few, 0], raw[few, 1], cells[few], module, Parameters(),
-            energy=energy[few], stage=stage[few], mask=mask[few],
-        )
-    }  # fmt: skip
+    few, out = Pixels(raw[:8, 0], raw[:8, 1], cells[:8]), Corrected(energy, stage, mask)[:8]
+    reference = {"numpy": lambda: agipd.correct(few, module, Parameters(), out)}
     numpy = statistics.median(in_turn(reference, 3)["numpy"]) / 8
     show(
         "agipd, 352 cells: limit, 13 bytes per pixel",

@@ -10,7 +10,6 @@ pycalibration records them.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,8 @@ from xdc_testbed.calibration.detector import DarkNames, Detector
 from xdc_testbed.calibration.failures import ConstantsInvalid
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import THRESHOLDS, Coding
-from xdc_testbed.calibration.reference import by_stage, settle
+from xdc_testbed.calibration.pixels import Corrected, Pixels
+from xdc_testbed.calibration.reference import multiply_factor, subtract_offset
 
 ASIC = (64, 64)
 
@@ -29,71 +29,47 @@ _SETTLED_ADU = np.float32(0.01)
 _COUNTS_PER_ADU = 65536
 
 
-def correct(
-    raw: npt.NDArray[np.uint16],
-    gain: npt.NDArray[Any] | None,
-    cells: npt.NDArray[np.integer],
-    constants: ModuleConstants,
-    parameters: Parameters,
-    *,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    """Correct frames in place of `energy`, `stage` and `mask`.
+def correct(pixels: Pixels, constants: ModuleConstants, parameters: Parameters, out: Corrected) -> None:
+    """Correct frames in place of `out`.
 
-    raw, gain: (frames, slow, fast), analog value and analog gain value, ADU; cells: (frames,), memory
-    cell; energy: keV; stage: 0 high, 1 medium, 2 low gain; mask: bits of BadPixels. Thresholds that are not
-    in order, or not finite, set GAIN_THRESHOLDING_ERROR. Raises ConstantsMissing for a memory cell without
-    constants.
+    pixels: analog value and analog gain value, ADU. energy: keV; stage: 0 high, 1 medium, 2 low gain. Thresholds that
+    are not in order, or not finite, set GAIN_THRESHOLDING_ERROR. Raises ConstantsMissing for a memory cell without
+    constants, ConstantsInvalid for adaptive gain without thresholds.
     """
-    assert gain is not None  # noqa: S101 - a frame is a pair, see Detector.views
-    constants.require_cells(cells)
-    for frame, cell in enumerate(cells):
-        _stage(raw[frame], gain[frame], int(cell), constants, parameters, stage[frame], mask[frame])
-        _energy(raw[frame], int(cell), constants, parameters, energy[frame], stage[frame], mask[frame])
+    assert pixels.gain is not None  # noqa: S101 - a frame is a pair, see Detector.views
+    constants.require_cells(pixels.cells)
+    for one, analog, gain, cell in zip(out, pixels.raw, pixels.gain, pixels.cells.tolist(), strict=True):
+        unsure = _find_stage(analog, gain, cell, constants, parameters, one.stage)
+        subtract_offset(analog, cell, constants, one)
+        one.mask[unsure] |= np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR)
+        if parameters.common_mode:
+            high = one.stage == 0
+            subtract_common_mode(one.energy, usable=high & (one.mask == 0), shifted=high, parameters=parameters)
+        multiply_factor(cell, constants, one)
 
 
-def _stage(
+def _find_stage(
     analog: npt.NDArray[np.uint16],
     gain: npt.NDArray[np.uint16],
     cell: int,
     constants: ModuleConstants,
     parameters: Parameters,
     stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    mask[...] = 0
+) -> npt.NDArray[np.bool_]:
+    """Fill `stage`. Returns where thresholds are of no use."""
     if parameters.fixed_gain is not None:
         stage[...] = parameters.fixed_gain
-        return
+        return np.zeros(stage.shape, bool)
     if constants.thresholds is None:
         raise ConstantsInvalid("adaptive gain needs the constant ThresholdsDark")
     low, high = constants.thresholds[cell]
     np.add(gain > low, gain > high, out=stage, dtype=np.uint8)
-    mask[~(low < high)] = BadPixels.GAIN_THRESHOLDING_ERROR
     for higher, below in ((1, parameters.force_medium_below), (0, parameters.force_high_below)):
         if below is not None:
             x = np.subtract(analog, constants.offset[cell, higher], dtype=np.float32)
             stage[(stage == higher + 1) & (x < np.float32(below))] = higher
-
-
-def _energy(
-    analog: npt.NDArray[np.uint16],
-    cell: int,
-    constants: ModuleConstants,
-    parameters: Parameters,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    offset, factor, bad = constants.offset[cell], constants.factor[cell], constants.bad[cell]
-    np.subtract(analog, by_stage(offset, stage), out=energy, dtype=np.float32)
-    mask |= by_stage(bad, stage)
-    if parameters.common_mode:
-        subtract_common_mode(energy, usable=(stage == 0) & (mask == 0), shifted=stage == 0, parameters=parameters)
-    np.multiply(energy, by_stage(factor, stage), out=energy)
-    settle(energy, mask)
+    unsure: npt.NDArray[np.bool_] = ~(low < high)
+    return unsure
 
 
 def subtract_common_mode(

@@ -34,6 +34,7 @@ from xdc_testbed.calibration.frames import Frames, Indices, Place, runs
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import Counts, Run
 from xdc_testbed.calibration.native import files as native_files
+from xdc_testbed.calibration.pixels import Corrected, Pixels
 from xdc_testbed.calibration.reduction import reduce, reduces
 
 BLOCK_BYTES = 16 << 20
@@ -149,19 +150,14 @@ class _Room:
 
     image: npt.NDArray[Any]
     code: npt.NDArray[Any] | None
-    energy: npt.NDArray[np.float32]
-    stage: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.uint32]
+    corrected: Corrected
 
 
 def _room(work: Work, frames: int) -> _Room:
-    shape = (frames, *work.detector.frame)
     return _Room(
         work.image.buffer(frames),
         work.code.buffer(frames) if work.code else None,
-        np.empty(shape, np.float32),
-        np.empty(shape, np.uint8),
-        np.empty(shape, np.uint32),
+        Corrected.empty((frames, *work.detector.frame)),
     )
 
 
@@ -221,27 +217,22 @@ def _in_frames(work: Work, which: Indices, rooms: threading.local) -> _Done:
     if work.code and room.code is not None:
         work.code.read(work.place, which, room.code)
         code = room.code[:number]
-    values, gain = work.detector.views(image, code)
-    energy, stage, mask = room.energy[:number], room.stage[:number], room.mask[:number]
+    pixels, out = Pixels(*work.detector.views(image, code), work.cells[which]), room.corrected[:number]
     counts = Counts.zero()
     engines.correct(
         work.engine,
         work.detector,
-        values,
-        gain,
-        work.cells[which],
+        pixels,
         work.constants,
         work.parameters,
-        energy=energy,
-        stage=stage,
-        mask=mask,
+        out,
         counts=counts,
         how=Run(threads=1, instructions=work.engine.instructions),
     )
-    stored, beyond = reduce(energy, mask, work.parameters)
+    stored, beyond = reduce(out.energy, out.mask, work.parameters)
     counts.reasons[_OUT_OF_RANGE] += beyond
     _write(work, which, stored)
-    flags = native_files.Flags(tuple(map(_deflated, stage)), tuple(map(_deflated, mask)))
+    flags = native_files.Flags(tuple(map(_deflated, out.stage)), tuple(map(_deflated, out.mask)))
     return _Done(flags, counts)
 
 

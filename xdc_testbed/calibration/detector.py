@@ -20,28 +20,14 @@ from xdc_testbed.calibration.native import CODE_IN_BYTE, FIXED_STAGE, THRESHOLDS
 if TYPE_CHECKING:
     from xdc_testbed.calibration.constants import ModuleConstants, Reader
     from xdc_testbed.calibration.manifest import Parameters
+    from xdc_testbed.calibration.pixels import Corrected, Pixels
 
 
 class Reference(Protocol):
     """The formula of a detector in plain numpy, which every other implementation has to match bit by bit."""
 
-    def __call__(
-        self,
-        raw: npt.NDArray[np.uint16],
-        gain: npt.NDArray[Any] | None,
-        cells: npt.NDArray[np.integer],
-        constants: ModuleConstants,
-        parameters: Parameters,
-        *,
-        energy: npt.NDArray[np.float32],
-        stage: npt.NDArray[np.uint8],
-        mask: npt.NDArray[np.uint32],
-    ) -> None:
-        """Correct frames in place of `energy`, `stage` and `mask`.
-
-        raw, gain: (frames, slow, fast); cells: (frames,), memory cell. Raises ConstantsMissing for a memory cell
-        without constants.
-        """
+    def __call__(self, pixels: Pixels, constants: ModuleConstants, parameters: Parameters, out: Corrected, /) -> None:
+        """Correct frames in place of `out`. Raises ConstantsMissing for a memory cell without constants."""
 
 
 class Recipe(Protocol):

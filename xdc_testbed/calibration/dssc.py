@@ -7,47 +7,33 @@ There is one gain stage and no constant for it, so what comes out is in ADU. Nin
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants, Reader
 from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import FIXED_STAGE, Coding
-from xdc_testbed.calibration.reference import settle
+from xdc_testbed.calibration.pixels import Corrected, Pixels
+from xdc_testbed.calibration.reference import multiply_factor, subtract_offset
 
 ZERO_MEANS = 256
 ADC_MAX = 0x1FF
 
 
-def correct(
-    raw: npt.NDArray[np.uint16],
-    gain: npt.NDArray[Any] | None,  # noqa: ARG001 - of every reference
-    cells: npt.NDArray[np.integer],
-    constants: ModuleConstants,
-    parameters: Parameters,  # noqa: ARG001 - of every reference
-    *,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    """Correct frames in place of `energy`, `stage` and `mask`.
+def correct(pixels: Pixels, constants: ModuleConstants, _: Parameters, out: Corrected) -> None:
+    """Correct frames in place of `out`.
 
-    raw: (frames, slow, fast), ADC values; gain, parameters: not used; cells: (frames,), memory cell; energy: ADU;
-    stage: 0. Raises ConstantsMissing for a memory cell without constants.
+    pixels: ADC values. energy: ADU; stage: 0. Raises ConstantsMissing for a memory cell without constants.
     """
-    constants.require_cells(cells)
-    stage[...] = 0
-    for frame, cell in enumerate(cells):
-        value = np.where(raw[frame] == 0, np.uint16(ZERO_MEANS), raw[frame])
-        np.subtract(value, constants.offset[cell, 0], out=energy[frame], dtype=np.float32)
-        np.multiply(energy[frame], constants.factor[cell, 0], out=energy[frame])
-        mask[frame] = constants.bad[cell, 0]
-        mask[frame][value > ADC_MAX] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
-        settle(energy[frame], mask[frame])
+    constants.require_cells(pixels.cells)
+    out.stage[...] = 0
+    for one, words, cell in zip(out, pixels.raw, pixels.cells.tolist(), strict=True):
+        value = np.where(words == 0, np.uint16(ZERO_MEANS), words)
+        subtract_offset(value, cell, constants, one)
+        one.mask[value > ADC_MAX] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
+        multiply_factor(cell, constants, one)
 
 
 def read(reader: Reader) -> ModuleConstants:

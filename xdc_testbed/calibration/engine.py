@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.failures import ConstantsInvalid, KernelUnavailable
 from xdc_testbed.calibration.manifest import Parameters
+from xdc_testbed.calibration.pixels import Corrected, Pixels
 from xdc_testbed.calibration.reference import NO_STAGE
 
 
@@ -77,39 +78,35 @@ def kernel_for(engine: Engine, detector: Detector, parameters: Parameters) -> Li
 def correct(
     engine: Engine,
     detector: Detector,
-    raw: npt.NDArray[np.uint16],
-    gain: npt.NDArray[Any] | None,
-    cells: npt.NDArray[np.integer],
+    pixels: Pixels,
     constants: ModuleConstants,
     parameters: Parameters,
+    out: Corrected,
     *,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
     counts: native.Counts | None = None,
     how: native.Run | None = None,
 ) -> None:
-    """Correct frames in place of `energy`, `stage` and `mask`; see the detector's own module for the formula.
+    """Correct frames in place of `out`; see the detector's own module for the formula.
 
-    raw, gain: (frames, slow, fast); constants: folded (`constants.fold`); counts: added to; how: block sizes and the
-    like, by default the engine's threads and instruction set.
+    constants: folded (`constants.fold`); counts: added to; how: block sizes and the like, by default the engine's
+    threads and instruction set.
     Raises ConstantsMissing for a memory cell without constants.
     """
     if kernel_for(engine, detector, parameters) == "numpy":
-        detector.reference(raw, gain, cells, constants, parameters, energy=energy, stage=stage, mask=mask)
+        detector.reference(pixels, constants, parameters, out)
         if counts:
-            _count(stage, mask, counts)
+            _count(out, counts)
         return
-    steps, numbers = native_steps(detector, cells, constants, parameters, in_word=gain is None)
+    steps, numbers = native_steps(detector, pixels.cells, constants, parameters, in_word=pixels.gain is None)
     native.correct(
-        raw,
-        gain if steps.coding.staging in (native.CODE_IN_BYTE, native.THRESHOLDS) else None,
+        pixels.raw,
+        pixels.gain if steps.coding.staging in (native.CODE_IN_BYTE, native.THRESHOLDS) else None,
         numbers,
         planes_of(constants),
         steps.coding,
-        energy=energy,
-        mask=mask,
-        stage=stage,
+        energy=out.energy,
+        mask=out.mask,
+        stage=out.stage,
         counts=counts,
         fixed_stage=steps.fixed_stage,
         common_mode=steps.common_mode,
@@ -160,9 +157,9 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _count(stage: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint32], counts: native.Counts) -> None:
-    by_stage = np.bincount(stage.reshape(-1), minlength=256)
+def _count(out: Corrected, counts: native.Counts) -> None:
+    by_stage = np.bincount(out.stage.reshape(-1), minlength=256)
     counts.stages += [by_stage[0], by_stage[1], by_stage[2], by_stage[NO_STAGE]]
-    bad = mask[mask != 0]
+    bad = out.mask[out.mask != 0]
     for bit in range(32):
         counts.reasons[bit] += np.count_nonzero(bad & np.uint32(1 << bit))

@@ -9,7 +9,6 @@ sorting, and there is one frame per train.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,39 +18,26 @@ from xdc_testbed.calibration.constants import ModuleConstants, Reader
 from xdc_testbed.calibration.detector import DarkNames, Detector
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import FIXED_STAGE, Coding
-from xdc_testbed.calibration.reference import settle
+from xdc_testbed.calibration.pixels import Corrected, Pixels
+from xdc_testbed.calibration.reference import multiply_factor, subtract_offset
 
 BANK = (354, 384)
 ADC_MAX = 0x3FFF
 
 
-def correct(
-    raw: npt.NDArray[np.uint16],
-    gain: npt.NDArray[Any] | None,  # noqa: ARG001 - of every reference
-    cells: npt.NDArray[np.integer],
-    constants: ModuleConstants,
-    parameters: Parameters,
-    *,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    """Correct frames in place of `energy`, `stage` and `mask`.
+def correct(pixels: Pixels, constants: ModuleConstants, parameters: Parameters, out: Corrected) -> None:
+    """Correct frames in place of `out`.
 
-    raw: (frames, slow, fast), ADU; gain: not used; cells: (frames,), all 0; energy: keV; stage: 0. Raises
-    ConstantsMissing for a memory cell without constants.
+    pixels: ADU, memory cell 0. energy: keV; stage: 0. Raises ConstantsMissing for a memory cell without constants.
     """
-    constants.require_cells(cells)
-    stage[...] = 0
-    for frame, cell in enumerate(cells):
-        x = energy[frame]
-        np.subtract(raw[frame], constants.offset[cell, 0], out=x, dtype=np.float32)
-        mask[frame] = constants.bad[cell, 0]
-        mask[frame][raw[frame] > ADC_MAX] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
+    constants.require_cells(pixels.cells)
+    out.stage[...] = 0
+    for one, value, cell in zip(out, pixels.raw, pixels.cells.tolist(), strict=True):
+        subtract_offset(value, cell, constants, one)
+        one.mask[value > ADC_MAX] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
         if parameters.common_mode:
-            subtract_common_mode(x, good=mask[frame] == 0, parameters=parameters)
-        np.multiply(x, constants.factor[cell, 0], out=x)
-        settle(x, mask[frame])
+            subtract_common_mode(one.energy, good=one.mask == 0, parameters=parameters)
+        multiply_factor(cell, constants, one)
 
 
 def subtract_common_mode(x: npt.NDArray[np.float32], *, good: npt.NDArray[np.bool_], parameters: Parameters) -> None:

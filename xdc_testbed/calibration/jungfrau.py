@@ -10,7 +10,6 @@ in stage 2 is an error word of the sensor (jungfraujoch `jf_conversion.cpp`).
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,95 +19,36 @@ from xdc_testbed.calibration.constants import ModuleConstants, Reader
 from xdc_testbed.calibration.detector import DarkNames, Detector
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import CODE_IN_BYTE, Coding
-from xdc_testbed.calibration.reference import NO_STAGE, settle
+from xdc_testbed.calibration.pixels import Corrected, Pixels
+from xdc_testbed.calibration.reference import NO_STAGE, multiply_factor, subtract_offset
 
 EMPTY_CELL = 255
 ADC_MAX = 0x3FFF
 
-_STAGE_OF_CODE = {1: 1, 3: 2}
-_WRONG_CODE = 2
+_STAGE_OF_CODE = np.array([0, 1, NO_STAGE, 2] + 252 * [NO_STAGE], np.uint8)
 
 
-def correct(
-    raw: npt.NDArray[np.uint16],
-    gain: npt.NDArray[Any] | None,
-    cells: npt.NDArray[np.integer],
-    constants: ModuleConstants,
-    parameters: Parameters,
-    *,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    """Correct frames in place of `energy`, `stage` and `mask`.
+def correct(pixels: Pixels, constants: ModuleConstants, parameters: Parameters, out: Corrected) -> None:
+    """Correct frames in place of `out`.
 
-    raw: (frames, slow, fast), ADU; gain: same shape, gain bits, None when they are the two high bits of the words;
-    cells: (frames,), memory cell, 255 for an empty frame; energy: keV; stage: 0, 1, 2, or 255 where the gain bits are
-    wrong; mask: bits of BadPixels. A pixel with wrong gain bits keeps the value of stage 0; an empty frame is NaN with
-    NO_DARK_DATA everywhere. In fixed gain the gain bits are ignored. Raises ConstantsMissing for a memory cell without
-    constants.
+    pixels: ADU and gain bits, or words with the gain bits in their two high bits; memory cell 255 for an empty frame.
+    energy: keV; stage: 0, 1, 2, or 255 where the gain bits are wrong. A pixel with wrong gain bits keeps the value of
+    stage 0; an empty frame is NaN with NO_DARK_DATA everywhere. In fixed gain the gain bits are ignored. Raises
+    ConstantsMissing for a memory cell without constants.
     """
+    raw, code, cells = pixels.raw, pixels.gain, pixels.cells
     constants.require_cells(cells[cells != EMPTY_CELL])
-    adc, code = (raw, gain) if gain is not None else (raw & np.uint16(ADC_MAX), (raw >> 14).astype(np.uint8))
-    for frame, cell in enumerate(cells):
+    adc, code = (raw, code) if code is not None else (raw & np.uint16(ADC_MAX), (raw >> 14).astype(np.uint8))
+    for one, value, bits, cell in zip(out, adc, code, cells.tolist(), strict=True):
         if cell == EMPTY_CELL:
-            energy[frame], stage[frame] = np.nan, NO_STAGE
-            mask[frame] = BadPixels.NO_DARK_DATA | BadPixels.VALUE_IS_NAN
+            one.energy[...], one.stage[...] = np.nan, NO_STAGE
+            one.mask[...] = BadPixels.NO_DARK_DATA | BadPixels.VALUE_IS_NAN
             continue
-        _frame(
-            adc[frame],
-            code[frame],
-            int(cell),
-            constants,
-            energy[frame],
-            stage[frame],
-            mask[frame],
-            parameters.fixed_gain,
-        )
-
-
-def _frame(
-    adc: npt.NDArray[np.uint16],
-    code: npt.NDArray[np.uint8],
-    cell: int,
-    constants: ModuleConstants,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-    fixed_gain: int | None,
-) -> None:
-    base = fixed_gain or 0
-    offset, factor, bad = constants.offset[cell], constants.factor[cell], constants.bad[cell]
-    np.subtract(adc, offset[base], out=energy, dtype=np.float32)
-    np.multiply(energy, factor[base], out=energy)
-    mask[...] = bad[base]
-    stage[...] = base
-    if fixed_gain is None:
-        for value, switched in _STAGE_OF_CODE.items():
-            where = code == value
-            _take_stage(where, switched, adc, offset, factor, bad, energy, stage, mask)
-        wrong = (code == _WRONG_CODE) | (code > max(_STAGE_OF_CODE))
-        stage[wrong] = NO_STAGE
-        mask[wrong] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
-    mask[_out_of_range(adc, stage)] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
-    settle(energy, mask)
-
-
-def _take_stage(
-    where: npt.NDArray[np.bool_],
-    switched: int,
-    adc: npt.NDArray[np.uint16],
-    offset: npt.NDArray[np.float32],
-    factor: npt.NDArray[np.float32],
-    bad: npt.NDArray[np.uint32],
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    """Few pixels switch: they are gathered, corrected and put back."""
-    energy[where] = (adc[where].astype(np.float32) - offset[switched][where]) * factor[switched][where]
-    mask[where] = bad[switched][where]
-    stage[where] = switched
+        one.stage[...] = _STAGE_OF_CODE[bits] if parameters.fixed_gain is None else parameters.fixed_gain
+        subtract_offset(value, cell, constants, one)
+        one.mask[one.stage == NO_STAGE] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
+        one.mask[_out_of_range(value, one.stage)] |= np.uint32(BadPixels.VALUE_OUT_OF_RANGE)
+        multiply_factor(cell, constants, one)
 
 
 def _out_of_range(adc: npt.NDArray[np.uint16], stage: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -8,54 +8,36 @@ gain a pulse has three frames, one per stage, and the gain bits are not looked a
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants, Reader
 from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import CODE_IN_WORD, Coding
-from xdc_testbed.calibration.reference import NO_STAGE, by_stage, settle
+from xdc_testbed.calibration.pixels import Corrected, Pixels
+from xdc_testbed.calibration.reference import NO_STAGE, multiply_factor, subtract_offset
 
 VALUE_BITS = 0xFFF
 CODE_SHIFT = 12
 WRONG_CODE = 3
 
 
-def correct(
-    raw: npt.NDArray[np.uint16],
-    gain: npt.NDArray[Any] | None,  # noqa: ARG001 - of every reference
-    cells: npt.NDArray[np.integer],
-    constants: ModuleConstants,
-    parameters: Parameters,
-    *,
-    energy: npt.NDArray[np.float32],
-    stage: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint32],
-) -> None:
-    """Correct frames in place of `energy`, `stage` and `mask`.
+def correct(pixels: Pixels, constants: ModuleConstants, parameters: Parameters, out: Corrected) -> None:
+    """Correct frames in place of `out`.
 
-    raw: (frames, slow, fast), words; gain: not used; cells: (frames,), memory cell, in any order; energy: keV; stage:
-    0, 1, 2, or 255 where the gain bits are wrong, which leaves the value of stage 0 and sets WRONG_GAIN_VALUE. Raises
-    ConstantsMissing for a memory cell without constants.
+    pixels: words, memory cells in any order. energy: keV; stage: 0, 1, 2, or 255 where the gain bits are wrong, which
+    leaves the value of stage 0 and sets WRONG_GAIN_VALUE. Raises ConstantsMissing for a memory cell without constants.
     """
-    constants.require_cells(cells)
-    for frame, cell in enumerate(cells):
-        value = raw[frame] & np.uint16(VALUE_BITS)
-        if parameters.fixed_gain is None:
-            stage[frame] = (raw[frame] >> CODE_SHIFT) & 3
-        else:
-            stage[frame] = parameters.fixed_gain
-        wrong = stage[frame] == WRONG_CODE
-        np.subtract(value, by_stage(constants.offset[cell], stage[frame]), out=energy[frame], dtype=np.float32)
-        np.multiply(energy[frame], by_stage(constants.factor[cell], stage[frame]), out=energy[frame])
-        mask[frame] = by_stage(constants.bad[cell], stage[frame])
-        mask[frame][wrong] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
-        stage[frame][wrong] = NO_STAGE
-        settle(energy[frame], mask[frame])
+    constants.require_cells(pixels.cells)
+    for one, words, cell in zip(out, pixels.raw, pixels.cells.tolist(), strict=True):
+        one.stage[...] = (words >> CODE_SHIFT) & 3 if parameters.fixed_gain is None else parameters.fixed_gain
+        wrong = one.stage == WRONG_CODE
+        one.stage[wrong] = NO_STAGE
+        subtract_offset(words & np.uint16(VALUE_BITS), cell, constants, one)
+        one.mask[wrong] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
+        multiply_factor(cell, constants, one)
 
 
 def read(reader: Reader) -> ModuleConstants:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,29 +18,18 @@ from xdc_testbed.calibration import Parameters, calibrate_file, detectors
 from xdc_testbed.calibration.constants import ModuleConstants, Reader
 from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.native import CODE_IN_WORD, Coding
-from xdc_testbed.calibration.reference import by_stage, settle
+from xdc_testbed.calibration.pixels import Corrected, Pixels
+from xdc_testbed.calibration.reference import multiply_factor, subtract_offset
 
 FRAME = (3, 70)
 
 
-def correct(
-    raw: Any,
-    gain: Any,
-    cells: Any,
-    constants: ModuleConstants,
-    parameters: Parameters,
-    *,
-    energy: Any,
-    stage: Any,
-    mask: Any,
-) -> None:
-    constants.require_cells(cells)
-    for frame, cell in enumerate(cells):
-        stage[frame] = raw[frame] >> 15
-        np.subtract(raw[frame] & 0x7FFF, by_stage(constants.offset[cell], stage[frame]), out=energy[frame], dtype="f4")
-        np.multiply(energy[frame], by_stage(constants.factor[cell], stage[frame]), out=energy[frame])
-        mask[frame] = by_stage(constants.bad[cell], stage[frame])
-        settle(energy[frame], mask[frame])
+def correct(pixels: Pixels, constants: ModuleConstants, parameters: Parameters, out: Corrected) -> None:
+    constants.require_cells(pixels.cells)
+    for one, words, cell in zip(out, pixels.raw, pixels.cells.tolist(), strict=True):
+        one.stage[...] = words >> 15
+        subtract_offset(words & 0x7FFF, cell, constants, one)
+        multiply_factor(cell, constants, one)
 
 
 def read(reader: Reader) -> ModuleConstants:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filled_room import filled
 
 from xdc_testbed.calibration import Parameters, agipd
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.failures import ConstantsInvalid, ConstantsMissing
+from xdc_testbed.calibration.pixels import Pixels
 
 OFFSETS, FACTORS = (4200.0, 3900.0, 4000.0), (1 / 7.5, 2.0, 10.0)
 
@@ -28,12 +30,9 @@ def correct(
     analog: Any, gain: Any, module: ModuleConstants, parameters: Parameters | None = None, cell: int = 0
 ) -> tuple[Any, Any, Any]:
     raw = np.array([analog, gain], np.uint16)[None]
-    energy, stage, mask = (np.full(raw.shape[:1] + raw.shape[2:], 77, t) for t in (np.float32, np.uint8, np.uint32))
-    cells = np.array([cell], np.uint16)
-    agipd.correct(
-        raw[:, 0], raw[:, 1], cells, module, parameters or Parameters(), energy=energy, stage=stage, mask=mask
-    )
-    return energy[0], stage[0], mask[0]
+    out = filled(raw.shape[:1] + raw.shape[2:])
+    agipd.correct(Pixels(raw[:, 0], raw[:, 1], np.array([cell], np.uint16)), module, parameters or Parameters(), out)
+    return out.energy[0], out.stage[0], out.mask[0]
 
 
 def test_the_analog_gain_value_chooses_stage_offset_and_gain() -> None:

@@ -30,6 +30,7 @@ from xdc_testbed.calibration.constants import read_constants
 from xdc_testbed.calibration.darks import make_constants
 from xdc_testbed.calibration.detectors import DETECTORS
 from xdc_testbed.calibration.failures import NothingSelected
+from xdc_testbed.calibration.pixels import Corrected, Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +77,11 @@ def reference(run: Run, parameters: str = Parameters().model_dump_json()) -> dic
         stored = group[detector.image][...].reshape(-1, *detector.unit)
         code = group[detector.code][...].reshape(-1, *detector.frame) if detector.code else None
         cells = group[detector.cell][...].reshape(-1) if detector.cell else np.zeros(len(stored), np.uint16)
-    values, gain = detector.views(stored, code)
-    energy, stage, mask = (np.empty((len(values), *detector.frame), t) for t in (np.float32, np.uint8, np.uint32))
+    out = Corrected.empty((len(stored), *detector.frame))
     constants = read_constants(run.cal, run.kind.module)
     chosen = Parameters.model_validate_json(parameters)
-    detector.reference(values, gain, cells, constants, chosen, energy=energy, stage=stage, mask=mask)
-    return {"energy": energy, "gain": stage, "mask": mask}
+    detector.reference(Pixels(*detector.views(stored, code), cells), constants, chosen, out)
+    return {"energy": out.energy, "gain": out.stage, "mask": out.mask}
 
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filled_room import filled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from xdc_testbed.calibration import Parameters, jungfrau
 from xdc_testbed.calibration.badpixels import BadPixels
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.failures import ConstantsMissing
+from xdc_testbed.calibration.pixels import Pixels
 
 OFFSETS, GAINS = (2600.0, 14600.0, 14400.0), (41.5, -1.39, -0.11)
 
@@ -26,11 +28,9 @@ def constants(cells: int = 1, slow: int = 1, fast: int = 8) -> ModuleConstants:
 
 def correct(adc: Any, code: Any, module: ModuleConstants, cell: int = 0, **options: Any) -> tuple[Any, Any, Any]:
     adc, code = np.array(adc, np.uint16)[None, None], np.array(code, np.uint8)[None, None]
-    energy, stage, mask = (np.full(adc.shape, 77, t) for t in (np.float32, np.uint8, np.uint32))
-    cells = np.array([cell], np.uint8)
-    parameters = Parameters(**options)
-    jungfrau.correct(adc, code, cells, module, parameters, energy=energy, stage=stage, mask=mask)
-    return energy[0, 0], stage[0, 0], mask[0, 0]
+    out = filled(adc.shape)
+    jungfrau.correct(Pixels(adc, code, np.array([cell], np.uint8)), module, Parameters(**options), out)
+    return out.energy[0, 0], out.stage[0, 0], out.mask[0, 0]
 
 
 def test_every_gain_stage_has_its_own_offset_and_gain() -> None:

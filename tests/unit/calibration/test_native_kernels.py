@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filled_room import filled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from xdc_testbed.calibration.badpixels import BadPixels, reasons
 from xdc_testbed.calibration.constants import ModuleConstants, fold
 from xdc_testbed.calibration.detectors import AGIPD, DSSC, EPIX100, JUNGFRAU, LPD, Detector
 from xdc_testbed.calibration.failures import ConstantsMissing
+from xdc_testbed.calibration.pixels import Pixels
 
 assert native.why_not() is None, f"scripts/setup dev builds the native kernels: {native.why_not()}"
 SETS = range(native.instructions() + 1)
@@ -42,15 +44,9 @@ def planes_of(constants: ModuleConstants) -> native.Planes:
     return native.Planes(constants.offset, constants.factor, constants.bad, constants.thresholds)
 
 
-def results(frames: int, frame: tuple[int, int]) -> tuple[Any, Any, Any]:
-    return tuple(np.full((frames, *frame), 77, t) for t in (np.float32, np.uint8, np.uint32))  # type: ignore[return-value]
-
-
 def both_ways(
     detector: Detector,
-    raw: Any,
-    gain: Any,
-    cells: Any,
+    pixels: Pixels,
     module: ModuleConstants,
     parameters: Parameters,
     how: native.Run,
@@ -58,16 +54,13 @@ def both_ways(
     """Assert that reference and native kernels give the same bytes and counts."""
     outcome = {}
     for chosen in (engine.Engine("numpy"), engine.Engine("native", how.threads, how.instructions)):
-        energy, stage, mask = results(raw.shape[0], raw.shape[1:])
+        out = filled(pixels.raw.shape)
         counts = native.Counts.zero()
         given = module if chosen.name == "numpy" else fold(module, adaptive=parameters.fixed_gain is None)
         with np.errstate(all="ignore"):
-            engine.correct(
-                chosen, detector, raw, gain, cells, given, parameters,
-                energy=energy, stage=stage, mask=mask, counts=counts, how=how,
-            )  # fmt: skip
-        bits = energy.view(np.uint32)
-        outcome[chosen.name] = (bits, stage, mask, counts.stages, counts.reasons)
+            engine.correct(chosen, detector, pixels, given, parameters, out, counts=counts, how=how)
+        bits = out.energy.view(np.uint32)
+        outcome[chosen.name] = (bits, out.stage, out.mask, counts.stages, counts.reasons)
     for name, expected, found in zip(
         ("energy", "stage", "mask", "stages", "reasons"), outcome["numpy"], outcome["native"], strict=True
     ):
@@ -94,7 +87,7 @@ def test_jungfrau_is_the_same_bits(
     raw = rng.choice(np.array([0, 1, 4000, 0x3FFF, 0x4000, 0x8001, 0xC000, 0xFFFF, 5000], np.uint16), (frames, *frame))
     gain = None if in_word else rng.choice(np.array([0, 0, 0, 0, 1, 3, 2, 7], np.uint8), (frames, *frame))
     cells = rng.choice(np.array([0, 1, 2, 255], np.uint8), frames)
-    both_ways(JUNGFRAU, raw, gain, cells, module, Parameters(fixed_gain=fixed), how)
+    both_ways(JUNGFRAU, Pixels(raw, gain, cells), module, Parameters(fixed_gain=fixed), how)
 
 
 @settings(max_examples=150, deadline=None)
@@ -108,7 +101,7 @@ def test_agipd_is_the_same_bits(
     limits = {"force_medium_below": 1000.0, "force_high_below": 800.5} if force else {}
     parameters = Parameters(fixed_gain=fixed, **limits)
     cells = rng.integers(0, 4, frames).astype(np.uint16)
-    both_ways(AGIPD, pair[:, 0], pair[:, 1], cells, module, parameters, how)
+    both_ways(AGIPD, Pixels(pair[:, 0], pair[:, 1], cells), module, parameters, how)
 
 
 @settings(max_examples=100, deadline=None)
@@ -119,7 +112,7 @@ def test_lpd_is_the_same_bits(seed: int, frame: tuple[int, int], frames: int, fi
     raw = rng.integers(3500, 4500, (frames, *frame)) & 0xFFF
     raw |= rng.choice(np.array([0, 0, 0, 0, 1, 2, 3, 4]), raw.shape) << 12
     cells = rng.integers(0, 3, frames).astype(np.uint16)
-    both_ways(LPD, raw.astype(np.uint16), None, cells, module, Parameters(fixed_gain=fixed), how)
+    both_ways(LPD, Pixels(raw.astype(np.uint16), None, cells), module, Parameters(fixed_gain=fixed), how)
 
 
 @settings(max_examples=60, deadline=None)
@@ -131,7 +124,7 @@ def test_detectors_with_one_gain_stage_are_the_same_bits(
     module = some_constants(rng, 2, frame, thresholds=False)
     module = ModuleConstants(module.offset[:, :1], module.factor[:, :1], module.bad[:, :1], None, ())
     raw = rng.choice(np.array([0, 1, 255, 256, 511, 512, 4000, 0x3FFF, 0x4000, 0xFFFF], np.uint16), (frames, *frame))
-    both_ways(detector, raw, None, rng.integers(0, 2, frames), module, Parameters(fixed_gain=fixed), how)
+    both_ways(detector, Pixels(raw, None, rng.integers(0, 2, frames)), module, Parameters(fixed_gain=fixed), how)
 
 
 @settings(max_examples=40, deadline=None)
@@ -145,7 +138,7 @@ def test_common_mode_is_the_same_bits(
     analog = rng.normal(4000 + rng.integers(-80, 80), 40, (frames, *frame)).astype(np.uint16)
     gain = rng.integers(3500, 6500, (frames, *frame)).astype(np.uint16)
     parameters = Parameters(common_mode=True, cm_dark_fraction=fraction, cm_dark_range=around, fixed_gain=fixed)
-    both_ways(AGIPD, analog, gain, rng.integers(0, 2, frames), module, parameters, how)
+    both_ways(AGIPD, Pixels(analog, gain, rng.integers(0, 2, frames)), module, parameters, how)
 
 
 @pytest.mark.parametrize("instructions", SETS)
@@ -160,13 +153,13 @@ def test_energy_alone_is_the_energy_with_everything(instructions: int, streaming
         coding = detector.coding_for(Parameters(), in_word=False)
         folded = planes_of(fold(module, adaptive=True))
         how = native.Run(2, instructions, block=256, streaming=streaming)
-        energy, stage, mask = results(9, frame)
-        alone = aligned(energy.shape)
+        out = filled(raw.shape)
+        alone = aligned(raw.shape)
         gain = gain.astype(np.uint16 if thresholds else np.uint8)
         cells = np.arange(9) % 2
-        native.correct(raw, gain, cells, folded, coding, energy=energy, mask=mask, stage=stage, how=how)
+        native.correct(raw, gain, cells, folded, coding, energy=out.energy, mask=out.mask, stage=out.stage, how=how)
         native.correct(raw, gain, cells, folded, coding, energy=alone, how=how)
-        np.testing.assert_array_equal(alone.view(np.uint32), energy.view(np.uint32))
+        np.testing.assert_array_equal(alone.view(np.uint32), out.energy.view(np.uint32))
 
 
 def aligned(shape: tuple[int, ...]) -> Any:
@@ -180,12 +173,9 @@ def test_a_memory_cell_without_constants_is_refused() -> None:
     rng = np.random.default_rng(1)
     module = some_constants(rng, 2, (4, 4), thresholds=False)
     raw = np.zeros((1, 4, 4), np.uint16)
-    energy, stage, mask = results(1, (4, 4))
+    pixels = Pixels(raw, raw.astype(np.uint8), np.array([2]))
     with pytest.raises(ConstantsMissing, match="memory cell 2"):
-        engine.correct(
-            engine.choose({}), JUNGFRAU, raw, raw.astype(np.uint8), np.array([2]), module, Parameters(),
-            energy=energy, stage=stage, mask=mask,
-        )  # fmt: skip
+        engine.correct(engine.choose({}), JUNGFRAU, pixels, module, Parameters(), filled(raw.shape))
 
 
 @pytest.mark.parametrize("wrong", ["raw", "energy", "cells", "mask"])
@@ -194,16 +184,16 @@ def test_arrays_that_do_not_fit_never_reach_the_library(wrong: str) -> None:
     coding = JUNGFRAU.coding_for(Parameters(), in_word=False)
     folded = planes_of(some_constants(rng, 2, (4, 8), thresholds=False))
     raw, code = np.zeros((3, 4, 8), np.uint16), np.zeros((3, 4, 8), np.uint8)
-    energy, stage, mask = results(3, (4, 8))
-    given: dict[str, Any] = {"raw": raw, "cells": np.zeros(3, int), "energy": energy, "mask": mask}
+    out = filled(raw.shape)
+    given: dict[str, Any] = {"raw": raw, "cells": np.zeros(3, int), "energy": out.energy, "mask": out.mask}
     given |= {
-        "raw": {"raw": raw[:, :, ::2]}, "energy": {"energy": energy[:2]},
+        "raw": {"raw": raw[:, :, ::2]}, "energy": {"energy": out.energy[:2]},
         "cells": {"cells": np.full(3, 2)}, "mask": {"mask": None},
     }[wrong]  # fmt: skip
     with pytest.raises(ValueError, match=r"."):
         native.correct(
             given["raw"], code, given["cells"], folded, coding,
-            energy=given["energy"], mask=given["mask"], stage=stage,
+            energy=given["energy"], mask=given["mask"], stage=out.stage,
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filled_room import filled
 
 from xdc_testbed.calibration import Parameters
 from xdc_testbed.calibration.badpixels import BadPixels
@@ -13,6 +14,7 @@ from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.detectors import DSSC, EPIX100, LPD, Detector
 from xdc_testbed.calibration.epix100 import BANK
 from xdc_testbed.calibration.failures import ConstantsMissing
+from xdc_testbed.calibration.pixels import Pixels
 
 
 def constants(frame: tuple[int, int], offset: tuple[float, ...], factor: tuple[float, ...]) -> ModuleConstants:
@@ -25,10 +27,9 @@ def correct(
     detector: Detector, raw: Any, module: ModuleConstants, cell: int = 0, **chosen: Any
 ) -> tuple[Any, Any, Any]:
     words = np.array(raw, np.uint16)[None]
-    energy, stage, mask = (np.full(words.shape, 77, t) for t in (np.float32, np.uint8, np.uint32))
-    parameters = Parameters(**chosen)
-    detector.reference(words, None, np.array([cell]), module, parameters, energy=energy, stage=stage, mask=mask)
-    return energy[0], stage[0], mask[0]
+    out = filled(words.shape)
+    detector.reference(Pixels(words, None, np.array([cell])), module, Parameters(**chosen), out)
+    return out.energy[0], out.stage[0], out.mask[0]
 
 
 # -- LPD --------------------------------------------------------------------------------------------------------------
