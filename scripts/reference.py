@@ -18,8 +18,8 @@ from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
 from xdc_testbed import errors
-from xdc_testbed.calibration import outcomes
 from xdc_testbed.calibration.manifest import CalibrationManifest
+from xdc_testbed.calibration.report import outcomes
 from xdc_testbed.cli import app
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.events.model import DeadLetter, Result, StorageEvent, WorkItem

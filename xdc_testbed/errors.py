@@ -13,8 +13,6 @@ A message is one line of cause, a remedy one line of what to do. Products' clien
 
 from __future__ import annotations
 
-import difflib
-
 
 class XdcError(Exception):
     """An error with a message for the person at the terminal, and the next step.
@@ -64,5 +62,7 @@ class Interrupted(XdcError):
 
 def nearest(word: str, known: list[str]) -> str:
     """The end of a message about an unknown word: the known one that was meant, if one is near."""
+    import difflib  # only when a word is wrong
+
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""

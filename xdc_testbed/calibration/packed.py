@@ -12,7 +12,6 @@ fits something else. Opening one is a mapping: no reading, no turning of axes, n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import mmap
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
+from xxhash import xxh3_128_hexdigest
 
 from xdc_testbed.calibration.constants import CLOSEST, ModuleConstants, fold, read_constants
 from xdc_testbed.calibration.detector import Module
@@ -143,8 +143,8 @@ def compile_constants(
         record=record,
     )
     about = header.model_dump_json().encode()
-    digest = hashlib.sha256(_MAGIC + about + bytes([adaptive]) + module.detector.name.encode()).hexdigest()
-    target = packed / f"{digest[:32]}.planes"
+    digest = xxh3_128_hexdigest(_MAGIC + about + bytes([adaptive]) + module.detector.name.encode())
+    target = packed / f"{digest}.planes"
     if not _whole(target):
         packed.mkdir(parents=True, exist_ok=True)
         _appear(target, _content(header, about, constants))
@@ -225,7 +225,7 @@ def _identity(versions: Sequence[Version], module: Module, choice: Choice, *, ad
         stat = version.path.stat()
         known.append([version.name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])
     text = json.dumps([known, module.detector.name, adaptive, choice.model_dump(mode="json")["conditions"]])
-    return hashlib.sha256(_MAGIC + text.encode()).hexdigest()[:32]
+    return xxh3_128_hexdigest(_MAGIC + text.encode())
 
 
 def _appear(target: Path, content: Iterator[bytes | memoryview] | list[bytes]) -> None:

@@ -99,7 +99,7 @@ def calibrate(
     _summary(manifest)
     print(f"manifest: {record}")
     if plots:
-        from xdc_testbed.calibration.run_page import write_page
+        from xdc_testbed.calibration.report.run_page import write_page
 
         print(f"report: {write_page(manifest, raw if raw.is_dir() else raw.parent, out)}")
     failed = sum(file.outcome == "failed" for file in manifest.files)

@@ -24,13 +24,13 @@ from xdc_testbed.calibration import (
     blocks,
     calibrate_file,
     calibrate_run,
-    run_page,
 )
 from xdc_testbed.calibration.constants import read_constants
 from xdc_testbed.calibration.darks import make_constants
 from xdc_testbed.calibration.detectors import DETECTORS
 from xdc_testbed.calibration.failures import NothingSelected
 from xdc_testbed.calibration.pixels import Corrected, Pixels
+from xdc_testbed.calibration.report import run_page
 
 
 @dataclass(frozen=True, eq=False)

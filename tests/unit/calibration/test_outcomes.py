@@ -16,7 +16,7 @@ from corrected_run import Corrected
 from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_run, failures, pipeline
 from xdc_testbed.calibration.failures import CalibrationError
 from xdc_testbed.calibration.manifest import Choice, FileOutcome
-from xdc_testbed.calibration.outcomes import COUNTED, FAILED
+from xdc_testbed.calibration.report.outcomes import COUNTED, FAILED
 from xdc_testbed.demo.detector_data import CONSTANTS_FILE
 
 AG = "SPB_DET_AGIPD1M-1/DET/0CH0:xtdf"

@@ -10,7 +10,6 @@ nodes and in an OpenWhisk runtime. C sources lie beside this module; hatch_build
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -331,5 +330,7 @@ def library() -> ctypes.CDLL:
 
 def _digest() -> str:
     """As hatch_build.digest: structures of other sources would not fit."""
+    import hashlib
+
     sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".c", ".h"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:16]

@@ -45,7 +45,7 @@ def write_page(manifest: CalibrationManifest, raw: Path, out: Path) -> Path:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = resources.files("xdc_testbed.calibration").joinpath("run_page.html.j2").read_text("utf-8")
+    text = resources.files(__package__).joinpath("run_page.html.j2").read_text("utf-8")
     pictures = {}
     for name, files in _by_module(manifest).items():
         module = _read(files, raw, out, manifest.parameters)
