@@ -19,8 +19,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -40,6 +42,7 @@ from xdc_testbed.calibration import (
     packed,
 )
 from xdc_testbed.calibration.constants import fold
+from xdc_testbed.calibration.corrected_file import CorrectedFile
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU
 from xdc_testbed.calibration.frames import Frames, Place
 from xdc_testbed.calibration.native import files as native_files
@@ -54,7 +57,8 @@ def main() -> None:
     sections = {"jungfrau": jungfrau_memory, "agipd": agipd_memory, "files": files, "cold": cold, "scaling": scaling}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))  # noqa: S108 - memory, not the disk
-    parser.add_argument("--frames", type=int, default=512, help="of JUNGFRAU in memory, half of them in files")
+    parser.add_argument("--frames", type=int, default=512, help="of JUNGFRAU in memory")
+    parser.add_argument("--in-files", type=int, default=688, help="of JUNGFRAU in a raw file; 688 are 1 GiB")
     parser.add_argument("--trains", type=int, default=16, help="of AGIPD, 352 frames each")
     parser.add_argument("--only", nargs="*", choices=list(sections), default=list(sections))
     parser.add_argument("--plot", type=Path, help="SVG file for the section scaling")
@@ -181,41 +185,42 @@ def files(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="xdc-bench-") as name:
         home = Path(name)
         for layout in ("contiguous", "chunked"):
-            raw, cal = write_jungfrau(home / layout, given.frames // 2, chunked=layout == "chunked")
+            raw, cal = write_jungfrau(home / layout, given.in_files, chunked=layout == "chunked")
             _file_to_file(layout, raw, cal, home)
-        _reading(raw, given.frames // 2)
+        _reading(raw, given.in_files)
         _extra_data(raw, home)
         raw.unlink()
         _memory(home, (128, 512))
 
 
 def _file_to_file(layout: str, raw: Path, cal: Path, home: Path) -> None:
-    """With default settings: flags deflated, checksums of both files in the manifest."""
+    """With default settings: flags deflated, checksums of both files in the manifest. Each variant makes a new file."""
     out = home / "CORR-R0001-JNGFR01-S00000.h5"
 
     def whole() -> None:
         calibrate_file(raw, out, cal, packed=home / "packed")
 
     whole()
-    taken = in_turn({"limit": lambda: _copy_volume(raw, out), "correct": whole})
+    size = out.stat().st_size
+    variants = {"limit": lambda: _copy_volume(raw, out, size), "correct": whole, "without flags": _without_flags(whole)}
+    taken = in_turn(variants, before=lambda: out.unlink(missing_ok=True))
     show(f"file to file, {layout}: read and write without compute", statistics.median(taken["limit"]), "s")
     show(f"file to file, {layout}: of the limit", of(taken["limit"], taken["correct"]), "ratio", at_least=0.90)
-    share = _deflate(out) / statistics.median(taken["correct"])
-    show(f"file to file, {layout}: deflate of mask and gain adds", 100 * share / (1 - share), "%", at_most=10)
+    added = 100 * (of(taken["correct"], taken["without flags"]) - 1)
+    show(f"file to file, {layout}: deflate of mask and gain adds", added, "%", at_most=10)
 
 
-def _deflate(corrected: Path) -> float:
-    """Seconds in which THREADS threads deflate all flags of a corrected file, from 16 of its frames."""
-    with h5py.File(corrected) as file:
-        group = file["INSTRUMENT/SPB_IRDA_JF4M/CORR/JNGFR01:daqOutput/data"]
-        frames = group["mask"].shape[0]
-        flags = [group[key][i, 0] for i in range(min(16, frames)) for key in ("mask", "gain")]
-    with ThreadPoolExecutor(THREADS) as pool:
+def _without_flags(work: Callable[[], None]) -> Callable[[], None]:
+    """The same, but that flags are neither deflated nor stored."""
 
-        def all_of_them() -> None:
-            list(pool.map(lambda each: native_files.deflated(each, native.instructions()), flags))
+    def without() -> None:
+        with (
+            mock.patch.object(native_files, "correct", partial(native_files.correct, flags=False)),
+            mock.patch.object(CorrectedFile, "write_flags", lambda *_: None),
+        ):
+            work()
 
-        return statistics.median(in_turn({"deflate": all_of_them})["deflate"]) / (len(flags) / 2) * frames
+    return without
 
 
 def _memory(home: Path, frames: tuple[int, int]) -> None:
@@ -235,13 +240,10 @@ def _memory(home: Path, frames: tuple[int, int]) -> None:
     show("peak memory: four times the file", peaks[1] / peaks[0], "ratio", at_most=1.10)
 
 
-def _copy_volume(raw: Path, out: Path) -> None:
+def _copy_volume(raw: Path, out: Path, written: int) -> None:
     """Read as many bytes as the raw file has and write as many as the corrected file, 1 and 2 MiB at a time."""
-    size, written = raw.stat().st_size, out.stat().st_size
-    source, target = (
-        os.open(raw, os.O_RDONLY),
-        os.open(out.with_suffix(".limit"), os.O_CREAT | os.O_TRUNC | os.O_WRONLY),
-    )
+    size = raw.stat().st_size
+    source, target = os.open(raw, os.O_RDONLY), os.open(out, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     step, room = 1 << 20, [(bytearray(1 << 20), bytearray(2 << 20)) for _ in range(THREADS)]
 
     def some(thread: int) -> None:
@@ -255,7 +257,6 @@ def _copy_volume(raw: Path, out: Path) -> None:
         list(pool.map(some, range(THREADS)))
     os.close(source)
     os.close(target)
-    out.with_suffix(".limit").unlink()
 
 
 def _reading(raw: Path, frames: int) -> None:

@@ -29,13 +29,20 @@ def aligned(shape: tuple[int, ...], kind: Any) -> Any:
     return room[-room.ctypes.data % 64 :][:size].view(kind).reshape(shape)
 
 
-def in_turn(variants: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds of each variant, all of them once per round, so that a busy machine is busy for all of them."""
+def in_turn(
+    variants: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, before: Callable[[], object] = lambda: None
+) -> dict[str, list[float]]:
+    """Seconds of each variant, all of them once per round, so that a busy machine is busy for all of them.
+
+    before: called before each, on nobody's time.
+    """
     for variant in variants.values():
+        before()
         variant()
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
+            before()
             started = time.perf_counter()
             variant()
             taken[name].append(time.perf_counter() - started)

@@ -47,7 +47,7 @@ class CorrectedFile:
             if raw.has(key):
                 group[key] = raw.column(key)
         shape = (rows, *row_shape)
-        self._per_row = detector.frames_per_row(stored)
+        self._per_row, self._several = detector.frames_per_row(stored), detector.several
         folder, _, image = detector.image.rpartition("/")
         beside = group.require_group(folder) if folder else group
         self._energy = _allocated(beside, image, shape, dtype) if rows else beside.create_dataset(image, shape, dtype)
@@ -66,7 +66,7 @@ class CorrectedFile:
     def write_flags(self, frame: int, stage: bytes, mask: bytes) -> None:
         """Put the deflated stages and mask of one frame."""
         row, position = divmod(frame, self._per_row)
-        at = (row, position, 0, 0) if len(self._mask.shape) == 4 else (row, 0, 0)
+        at = (row, position, 0, 0) if self._several else (row, 0, 0)
         self._stage.id.write_direct_chunk(at, stage)
         self._mask.id.write_direct_chunk(at, mask)
 

@@ -121,6 +121,17 @@ def test_flags_of_few_runs_become_small() -> None:
     assert len(mask) < 1.1 * len(zlib.compress(zlib.decompress(mask), 1))
 
 
+@pytest.mark.parametrize("instructions", SETS)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint32])
+def test_flags_that_are_unlike_those_before_them_still_fit(instructions: int, kind: Any) -> None:
+    """The code is made of the first parts; noise, for which it is worst, comes after them."""
+    flags = np.zeros((512, 1024), kind)
+    flags[300:] = np.random.default_rng(5).integers(0, np.iinfo(kind).max, (212, 1024), kind, endpoint=True)
+    deflated = files.deflated(flags, instructions)
+    assert zlib.decompress(deflated) == flags.tobytes()
+    assert deflated == files.deflated(flags, 0)
+
+
 def test_input_that_ends_in_a_frame_is_truncated() -> None:
     frame = (8, 32)
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:

@@ -89,16 +89,24 @@ struct kernels {
     size_t step; /* pixels that these take at a time; n is a multiple of it */
 };
 
-/* A deflate stream that is being written. */
+/* A Huffman code by token: 256 literals, the end of a block, and matches of 3 to 258 bytes with their distance. */
+#define TOKENS (256 + 258 + 1)
+struct code {
+    uint32_t bits[TOKENS];
+    uint8_t number[TOKENS];
+};
+
+/* A deflate stream that is being written. Seven bytes beyond `next` are written, too. */
 struct packed {
     uint8_t *next;
-    uint64_t bits; /* `number` bits that are not yet a whole word */
-    uint32_t number, adler;
+    struct code *code;
+    uint64_t bits; /* `number` bits that are not yet a byte */
+    uint32_t number, adler, part, renewed; /* the next code is made of part `renewed` */
 };
 
 struct packers {
     uint32_t (*adler32)(uint32_t adler, const uint8_t *bytes, size_t n);
-    /* One more block of a stream: `n` stages, or mask words when `stage` is NULL; runs are counted as they are found.
+    /* One more part of a stream: `n` stages, or mask words when `stage` is NULL; runs are counted as they are found.
      * room: 4 n + 4 tokens. `last` ends the stream with its checksum. */
     void (*deflate)(struct packed *, struct sums *, const uint8_t *stage, const uint32_t *mask, size_t n, uint16_t *room,
                     int last);

@@ -24,13 +24,15 @@ struct place {
     uint32_t *adler;   /* of the bytes in the file, by frame */
 };
 
+#define PACKED (sizeof(struct packed) + sizeof(struct code))
+
 enum failure { DONE = 0, NOT_READ = 1, ENDS_EARLY = 2, NOT_WRITTEN = 3 };
 
 struct file_correction {
     struct correction how;
     struct place raw, gain, energy;
     int64_t slab;            /* pixels */
-    uint8_t *mask, *stage;   /* deflated, frame after frame, the strides apart */
+    uint8_t *mask, *stage;   /* deflated, frame after frame, the strides apart; NULL: neither kept nor counted */
     int64_t mask_stride, stage_stride;
     int64_t *mask_bytes, *stage_bytes;
     int64_t where, error; /* of a failure: the byte, and errno */
@@ -152,7 +154,7 @@ static int slab(struct file_correction *job, const struct packers *packers, cons
         failed = give(job, &job->energy, frame, at, n, desk->energy);
         if (failed) return failed;
         job->energy.adler[frame] = packers->adler32(job->energy.adler[frame], (const uint8_t *)desk->energy, n * 4);
-        pack(job, packers, desk, sums, frame, at, n);
+        if (job->mask) pack(job, packers, desk, sums, frame, at, n);
     }
     return DONE;
 }
@@ -164,10 +166,10 @@ static void *room(uint8_t **next, size_t bytes)
     return here;
 }
 
-static struct packed begun(uint8_t *out)
+static struct packed begun(uint8_t *out, struct code *code)
 {
     out[0] = 0x78, out[1] = 0x01; /* zlib, window of 32 KiB, fastest */
-    return (struct packed){out + 2, 0, 0, 1};
+    return (struct packed){.next = out + 2, .code = code, .adler = 1};
 }
 
 /* Correct the frames of `how`, by this thread alone. Results go to files; how.stages and how.reasons are added to.
@@ -178,7 +180,7 @@ int xdc_correct_file(struct file_correction *job)
     const struct packers *packers = packers_of(how->instructions);
     const size_t n = (size_t)job->slab, frames = (size_t)how->frames;
     const size_t common = how->asic_rows ? (size_t)how->block * DESK : 0;
-    uint8_t *whole = aligned_alloc(LINE, (n * (2 + 2 + 4 + 4 + 1 + 8) + common + 2 * frames * sizeof(struct packed) + 4096) / LINE * LINE);
+    uint8_t *whole = aligned_alloc(LINE, (n * (2 + 2 + 4 + 4 + 1 + 8) + common + 2 * frames * PACKED + 4096) / LINE * LINE);
     if (!whole) abort(); /* less than a MiB: nothing else would work either */
     uint8_t *next = whole;
     struct desk desk;
@@ -186,9 +188,10 @@ int xdc_correct_file(struct file_correction *job)
     desk.energy = room(&next, 4 * n), desk.mask = room(&next, 4 * n), desk.stage = room(&next, n);
     desk.tokens = room(&next, 8 * n + 64), desk.common = room(&next, common);
     desk.masks = room(&next, frames * sizeof(struct packed)), desk.stages = room(&next, frames * sizeof(struct packed));
-    for (size_t k = 0; k < frames; k++) {
-        desk.masks[k] = begun(job->mask + (int64_t)k * job->mask_stride);
-        desk.stages[k] = begun(job->stage + (int64_t)k * job->stage_stride);
+    struct code *codes = room(&next, 2 * frames * sizeof(struct code));
+    for (size_t k = 0; job->mask && k < frames; k++) {
+        desk.masks[k] = begun(job->mask + (int64_t)k * job->mask_stride, &codes[2 * k]);
+        desk.stages[k] = begun(job->stage + (int64_t)k * job->stage_stride, &codes[2 * k + 1]);
     }
     struct sums sums = {{0}, {0}};
     int failed = DONE;
@@ -212,7 +215,8 @@ int64_t xdc_deflate(const uint8_t *stage, const uint32_t *mask, int64_t pixels, 
     if (!whole) abort();
     uint8_t *values = room(&next, 4 * n);
     uint16_t *tokens = room(&next, 8 * n + 64);
-    struct packed packed = begun(out);
+    struct code code;
+    struct packed packed = begun(out, &code);
     struct sums unused = {{0}, {0}};
     for (size_t at = 0; at < (size_t)pixels; at += n) {
         const size_t rest = (size_t)pixels - at, now = rest < n ? rest : n;

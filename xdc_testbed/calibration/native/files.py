@@ -16,7 +16,7 @@ import numpy.typing as npt
 from xdc_testbed.calibration import native
 from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
 
-SLAB = 16384
+SLAB = 8192
 """Pixels of a frame that one step takes: with their constants and results they fit the second cache."""
 
 _NOT_READ, _ENDS_EARLY, _NOT_WRITTEN = 1, 2, 3
@@ -90,10 +90,11 @@ def correct(
     counts: native.Counts,
     instructions: int,
     slab: int = SLAB,
+    flags: bool = True,
 ) -> Flags:
     """Correct frames and write their energies; otherwise as `native.correct`, in the calling thread alone.
 
-    frame: (slow, fast). Raises InputInvalid, InputTruncated, and OSError for the output.
+    frame: (slow, fast); flags: without them nothing is deflated and nothing counted, to measure what that costs. Raises InputInvalid, InputTruncated, and OSError for the output.
     """
     frames, pixels = len(cells), frame[0] * frame[1]
     needed = steps.fixed_stage + 1 if steps.coding.staging == native.FIXED_STAGE else 3
@@ -118,8 +119,8 @@ def correct(
         gain=_place(gain, size) if size and gain is not None else _Place(descriptor=-1),
         energy=_place(energy, 4),
         slab=slab,
-        mask=native.at(masks),
-        stage=native.at(stages),
+        mask=native.at(masks) if flags else None,
+        stage=native.at(stages) if flags else None,
         mask_stride=room[0],
         stage_stride=room[1],
         mask_bytes=native.at(lengths[0]),
@@ -146,8 +147,8 @@ def deflated(flags: npt.NDArray[Any], instructions: int, slab: int = SLAB) -> by
 
 
 def _most(pixels: int, width: int, slab: int) -> int:
-    """Bytes that deflated flags take at most: nine bits for eight, and a header for every slab."""
-    return pixels * width * 9 // 8 + 512 * (-(-pixels // slab) + 1)
+    """Bytes that deflated flags take at most: fifteen bits for eight, and headers of codes."""
+    return pixels * width * 2 + 512 * (-(-pixels // slab) + 1)
 
 
 def _room(size: int) -> npt.NDArray[np.uint8]:

@@ -1,8 +1,9 @@
 /* Checksum and compression of what lies in the second cache: Adler-32, and deflate for flags.
  *
  * Flags (gain stages, bad-pixel masks) are runs of equal pixels with single pixels between, so the encoder looks for runs
- * only: a pixel as literals, then matches of distance 1 or one pixel. Each call is one block with a Huffman code of its
- * own. Five times as fast as a general encoder, about the same size, and the bytes depend on no other library.
+ * only: a pixel as literals, then matches of distance 1 or one pixel. One part of a frame is like the next: a Huffman
+ * code is made of the tokens of parts 0, 1, 8, 64, ... and serves until the next is made, with a word for every token.
+ * Smaller than a general encoder at its fastest, twice as fast, and the bytes depend on no other library.
  * Sources: RFC 1950 (zlib, Adler-32), RFC 1951 (deflate). */
 #include "correction.h"
 #include "lanes.h"
@@ -54,6 +55,7 @@ static uint32_t adler32(uint32_t adler, const uint8_t *p, size_t n)
 #define LONGEST 258
 #define FAR 0x8000
 #define DEEPEST 15
+#define COMMON 64 /* how much more a token that was seen counts than one that was not */
 
 static const uint16_t first_length[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                           31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
@@ -67,23 +69,18 @@ static uint32_t length_class(uint32_t length)
     return 4 * (top - 1) + ((length - 3) >> (top - 2) & 3);
 }
 
-/* Tokens are counted as they are, 256 literals and the lengths above, and by symbol when all are there. */
-#define TOKENS (256 + LONGEST + 1)
-
 struct tokens {
     uint16_t *next;
-    uint32_t *seen; /* how often each token */
     struct sums *sums;
 };
 
-OP void literal(struct tokens *t, uint32_t byte) { *t->next++ = (uint16_t)byte, t->seen[byte]++; }
+OP void literal(struct tokens *t, uint32_t byte) { *t->next++ = (uint16_t)byte; }
 
 static void repeat(struct tokens *t, size_t bytes, uint32_t distance, size_t longest)
 {
     while (bytes >= 3) {
         const size_t now = bytes < longest ? bytes : longest;
         *t->next++ = (uint16_t)(256 + now) | (uint16_t)distance;
-        t->seen[256 + now]++;
         bytes -= now;
     }
     while (bytes--) literal(t, 0); /* what is left of zeros, or of `longest` + 1 and + 2 equal bytes, see below */
@@ -172,20 +169,22 @@ RARE void codes(const uint8_t *length, int symbols, uint16_t *code)
     for (int bits = 1; bits <= DEEPEST; bits++) next[bits + 1] = (next[bits] + number[bits]) << 1;
     for (int s = 0; s < symbols; s++) {
         if (!length[s]) continue;
-        uint32_t forward = next[length[s]]++, back = 0;
-        for (int i = 0; i < length[s]; i++) back = back << 1 | (forward >> i & 1);
-        code[s] = (uint16_t)back;
+        uint32_t word = next[length[s]]++;
+        word = (word >> 1 & 0x5555) | (word & 0x5555) << 1;
+        word = (word >> 2 & 0x3333) | (word & 0x3333) << 2;
+        word = (word >> 4 & 0x0F0F) | (word & 0x0F0F) << 4;
+        word = (word >> 8 & 0x00FF) | (word & 0x00FF) << 8;
+        code[s] = (uint16_t)(word >> (16 - length[s]));
     }
 }
 
+/* At most 56 bits at a time; eight bytes are written, of which those count that are full. */
 OP void send(struct packed *out, uint64_t bits, uint32_t number)
 {
     out->bits |= bits << out->number;
     out->number += number;
-    if (out->number < 32) return;
-    const uint32_t word = (uint32_t)out->bits;
-    memcpy(out->next, &word, 4); /* little endian, as the processors are that this is built for */
-    out->next += 4, out->bits >>= 32, out->number -= 32;
+    memcpy(out->next, &out->bits, 8); /* little endian, as the processors are that this is built for */
+    out->next += out->number / 8, out->bits >>= out->number & 56, out->number %= 8;
 }
 
 /* A fixed code for the code lengths themselves: long runs of symbols that do not occur are two or three of its symbols.
@@ -193,11 +192,11 @@ OP void send(struct packed *out, uint64_t bits, uint32_t number)
 static const uint8_t header_length[19] = {4, 5, 5, 5, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 5, 0, 3, 2};
 static const uint8_t header_order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
 
-RARE void send_header(struct packed *out, const uint8_t *length, int last)
+RARE void send_header(struct packed *out, const uint8_t *length)
 {
     uint16_t code[19];
     codes(header_length, 19, code);
-    send(out, (uint32_t)last | 2 << 1, 3);
+    send(out, 2 << 1, 3);
     send(out, (SYMBOLS - 257) | (4 - 1) << 5 | (19 - 4) << 10, 14);
     for (int i = 0; i < 19; i++) send(out, header_length[header_order[i]], 3);
     for (int s = 0; s < SYMBOLS;) {
@@ -214,38 +213,65 @@ RARE void send_header(struct packed *out, const uint8_t *length, int last)
     for (int s = 0; s < 4; s++) send(out, code[s % 3 == 0], header_length[s % 3 == 0]); /* distances 1 and 4: a bit each */
 }
 
-static void deflate_block(struct packed *out, struct sums *sums, const uint8_t *stage, const uint32_t *mask, size_t n,
-                          uint16_t *room, int last)
+static void end_of_block(struct packed *out) { send(out, out->code->bits[END], out->code->number[END]); }
+
+/* Begin a block with a code that is good for these tokens, and has a word for every other. */
+RARE void new_code(struct packed *out, const uint16_t *token, const uint16_t *end)
 {
-    uint32_t seen[TOKENS] = {0}, symbols[SYMBOLS] = {0}, bits[TOKENS];
-    uint8_t length[SYMBOLS], number[TOKENS];
+    uint32_t seen[TOKENS] = {0}, symbols[SYMBOLS];
+    uint8_t length[SYMBOLS];
     uint16_t code[SYMBOLS];
-    struct tokens t = {room, seen, sums};
-    stage ? byte_runs(&t, stage, n) : word_runs(&t, mask, n);
-    memcpy(symbols, seen, 256 * sizeof *seen);
-    symbols[END] = 1;
-    for (uint32_t i = 3; i <= LONGEST; i++)
-        if (seen[256 + i]) symbols[257 + length_class(i)] += seen[256 + i];
+    for (; token < end; token++) seen[*token & (FAR - 1u)]++;
+    seen[END] = 1;
+    for (uint32_t s = 0; s < SYMBOLS; s++) symbols[s] = s <= END ? COMMON * seen[s] + 1 : 1;
+    for (uint32_t i = 3; i <= LONGEST; i++) symbols[257 + length_class(i)] += COMMON * seen[256 + i];
     code_lengths(symbols, length);
     codes(length, SYMBOLS, code);
-    send_header(out, length, last);
-    for (uint32_t i = 0; i < 256; i++) bits[i] = code[i], number[i] = length[i];
+    if (out->part) end_of_block(out);
+    send_header(out, length);
+    for (uint32_t i = 0; i <= END; i++) out->code->bits[i] = code[i], out->code->number[i] = length[i];
     for (uint32_t i = 3; i <= LONGEST; i++) {
-        if (!seen[256 + i]) continue;
         const uint32_t class = length_class(i), symbol = 257 + class;
-        bits[256 + i] = code[symbol] | (i - first_length[class]) << length[symbol];
-        number[256 + i] = length[symbol] + more_bits[class];
+        out->code->bits[256 + i] = code[symbol] | (i - first_length[class]) << length[symbol];
+        out->code->number[256 + i] = length[symbol] + more_bits[class] + 1; /* and a bit for the distance */
     }
-    for (const uint16_t *token = room; token < t.next; token++) {
-        const uint32_t what = *token & (FAR - 1u), match = what >= 256, distance = *token >> 15;
-        send(out, bits[what] | distance << number[what], number[what] + match);
+}
+
+OP uint64_t word_of(const struct code *code, uint32_t token, uint32_t *number)
+{
+    const uint32_t what = token & (FAR - 1u);
+    *number = code->number[what];
+    return code->bits[what] | (uint64_t)(token >> 15) << (*number - 1);
+}
+
+static void deflate_part(struct packed *out, struct sums *sums, const uint8_t *stage, const uint32_t *mask, size_t n,
+                         uint16_t *room, int last)
+{
+    struct tokens t = {room, sums};
+    stage ? byte_runs(&t, stage, n) : word_runs(&t, mask, n);
+    if (out->part == out->renewed) {
+        new_code(out, room, t.next);
+        out->renewed = out->part ? 8 * out->part : 1;
     }
-    send(out, code[END], length[END]);
+    out->part++;
+    struct packed now = *out;
+    const uint16_t *token = room;
+    uint32_t one, two;
+    for (; token + 1 < t.next; token += 2) {
+        const uint64_t first = word_of(now.code, token[0], &one), second = word_of(now.code, token[1], &two);
+        send(&now, first | second << one, one + two);
+    }
+    if (token < t.next) {
+        const uint64_t word = word_of(now.code, *token, &one);
+        send(&now, word, one);
+    }
+    *out = now;
     out->adler = stage ? adler32(out->adler, stage, n) : adler32(out->adler, (const uint8_t *)mask, 4 * n);
     if (!last) return;
-    send(out, 0, (8 - out->number % 8) % 8);
-    while (out->number) *out->next++ = (uint8_t)out->bits, out->bits >>= 8, out->number -= 8;
+    end_of_block(out);
+    send(out, 1 | 1 << 1, 3 + 7); /* an empty last block, as nobody knew of the others that they were the last */
+    send(out, 0, (8 - out->number) % 8);
     for (int i = 3; i >= 0; i--) *out->next++ = (uint8_t)(out->adler >> 8 * i);
 }
 
-const struct packers NAMED(packers_, SET) = {adler32, deflate_block};
+const struct packers NAMED(packers_, SET) = {adler32, deflate_part};
