@@ -216,7 +216,7 @@ def _without_flags(work: Callable[[], None]) -> Callable[[], None]:
     def without() -> None:
         with (
             mock.patch.object(native_files, "correct", partial(native_files.correct, flags=False)),
-            mock.patch.object(CorrectedFile, "write_flags", lambda *_: None),
+            mock.patch.object(CorrectedFile, "write_flags"),
         ):
             work()
 

@@ -94,7 +94,8 @@ def correct(
 ) -> Flags:
     """Correct frames and write their energies; otherwise as `native.correct`, in the calling thread alone.
 
-    frame: (slow, fast); flags: without them nothing is deflated and nothing counted, to measure what that costs. Raises InputInvalid, InputTruncated, and OSError for the output.
+    frame: (slow, fast); flags: without them nothing is deflated and nothing counted, to measure
+    what that costs. Raises InputInvalid, InputTruncated, and OSError for the output.
     """
     frames, pixels = len(cells), frame[0] * frame[1]
     needed = steps.fixed_stage + 1 if steps.coding.staging == native.FIXED_STAGE else 3
