@@ -12,8 +12,9 @@ import typer
 from xdc_testbed.cli.options import Driver, File, Name, Output, Profile, StateDir
 from xdc_testbed.cli.view import reporting
 from xdc_testbed.testbed import support
+from xdc_testbed.testbed.bring_up import UpResult
 from xdc_testbed.testbed.description import load
-from xdc_testbed.testbed.lifecycle import Testbed, UpResult
+from xdc_testbed.testbed.lifecycle import Testbed
 from xdc_testbed.testbed.state import base_dir
 
 app = typer.Typer()
