@@ -26,8 +26,9 @@ from unittest import mock
 
 import h5py
 import numpy as np
-from shared.calibration_data import ROUNDS, THREADS, Limits, aligned, constants, in_turn, numba_peers, of
+from shared.calibration_data import ROUNDS, THREADS, Limits, aligned, constants, in_turn, of
 from shared.calibration_files import write_agipd, write_agipd_constants, write_jungfrau
+from shared.calibration_peers import jungfrau_peers, numba_peers
 from shared.figures import show
 from shared.plot import drawn
 
@@ -90,17 +91,21 @@ def jungfrau_memory(given: argparse.Namespace) -> None:
     limits = Limits()
     for label, switched, goal in (("1 % switched", (0.01, 0.0), 0.80), ("gains 60/30/10", (0.3, 0.1), 0.75)):
         _fill(raw, *switched)
+        peers = jungfrau_peers(raw, module, energy)
         taken = in_turn(
             {
                 "limit": lambda: limits.widen(raw, energy),
                 "native": lambda: native.correct(raw, None, cells, planes, coding, energy=energy, how=run()),
                 "numba": lambda: by_numba(*flat, energy.reshape(frames, -1)),
+                **peers,
             }
         )
         numpy = in_turn({"reference": lambda: jungfrau.correct(pixels, module, Parameters(), out)}, 3)["reference"]
         show(f"jungfrau, {label}: limit", raw.nbytes / statistics.median(taken["limit"]) / 2**30, "GiB/s raw")
         show(f"jungfrau, {label}: of the limit", of(taken["limit"], taken["native"]), "ratio", at_least=goal)
         show(f"jungfrau, {label}: times numba", of(taken["numba"], taken["native"]), "ratio", at_least=3)
+        for peer in peers:
+            show(f"jungfrau, {label}: times {peer}", of(taken[peer], taken["native"]), "ratio")
         per_frame = statistics.median(taken["native"]) / frames
         show(f"jungfrau, {label}: times numpy", statistics.median(numpy) / few / per_frame, "ratio", at_least=15)
 

@@ -1,4 +1,4 @@
-"""What the calibration benchmark measures with: pixels, constants, limits and peers."""
+"""What the calibration benchmark measures with: pixels, constants and limits."""
 
 from __future__ import annotations
 
@@ -120,38 +120,3 @@ class Limits:
 
 def _at(values: Any) -> ctypes.c_void_p:
     return ctypes.c_void_p(values.ctypes.data)
-
-
-def numba_peers() -> tuple[Callable[..., None], Callable[..., None]]:
-    """One pass as a user of numba writes it, parallel over frames: JUNGFRAU (f4 out), AGIPD (f4, u4 and u1 out)."""
-    import numba
-
-    numba.set_num_threads(THREADS)
-
-    @numba.njit(parallel=True)  # type: ignore[misc]
-    def jungfrau(raw: Any, offset: Any, factor: Any, energy: Any) -> None:
-        for frame in numba.prange(raw.shape[0]):
-            for i in range(raw.shape[1]):
-                word = raw[frame, i]
-                code = word >> 14
-                stage = 2 if code == 3 else (1 if code == 1 else 0)
-                energy[frame, i] = (np.float32(word & 0x3FFF) - offset[stage, i]) * factor[stage, i]
-
-    @numba.njit(parallel=True)  # type: ignore[misc]
-    def agipd(
-        raw: Any, cells: Any, offset: Any, factor: Any, bad: Any, limits: Any, energy: Any, mask: Any, stage: Any
-    ) -> None:
-        for frame in numba.prange(raw.shape[0]):
-            cell = cells[frame]
-            for i in range(raw.shape[2]):
-                gain = np.float32(raw[frame, 1, i])
-                found = (1 if gain > limits[cell, 0, i] else 0) + (1 if gain > limits[cell, 1, i] else 0)
-                value = (np.float32(raw[frame, 0, i]) - offset[cell, found, i]) * factor[cell, found, i]
-                bits = bad[cell, found, i]
-                if not np.isfinite(value):
-                    bits |= np.uint32(1 << 11)
-                energy[frame, i] = value
-                mask[frame, i] = bits
-                stage[frame, i] = found
-
-    return jungfrau, agipd
