@@ -131,5 +131,6 @@ AGIPD = Detector(
     reference=correct,
     recipe=read,
     asic=ASIC,
+    lit_frames=True,
     darks=DarkNames(thresholds="ThresholdsDark"),
 )

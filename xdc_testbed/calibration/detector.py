@@ -60,8 +60,9 @@ class Detector:
     arbitrary when only one is in use; stages: number of gain stages, without gain axis in the constants when it is one;
     coding: how a pixel tells its stage; code: key of the gain codes when they are a dataset of their own; words: types
     that raw values may be declared as; asic: pixels that share a common mode in the native kernels; parallel_gain:
-    whether it can take one frame per gain stage of each pulse; by_reference: parameters that only the numpy reference
-    carries out; energy_unit: of what comes out; darks: names of the constants from dark runs.
+    whether it can take one frame per gain stage of each pulse; lit_frames: whether it has a lit frame finder at the
+    facility; by_reference: parameters that only the numpy reference carries out; energy_unit: of what comes out; darks:
+    names of the constants from dark runs.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Detector:
     words: tuple[str, ...] = ("u2",)
     asic: tuple[int, int] | None = None
     parallel_gain: bool = False
+    lit_frames: bool = False
     by_reference: tuple[str, ...] = ()
     energy_unit: str = "keV"
     darks: DarkNames = DarkNames()

@@ -3,6 +3,7 @@
 CalibrationError
 ├── InputTruncated     the file ends before its own description of itself does
 ├── InputInvalid       not HDF5, no detector in it, or an index that contradicts itself
+│   └── NoDetector     a whole file of other data: of a run, it is left out
 ├── NothingSelected    the trains that were asked for are not in this file
 ├── InputChanged       the raw file was replaced or written while it was read
 ├── DarksInvalid       dark runs that do not go together with the detector
@@ -35,6 +36,10 @@ class InputTruncated(CalibrationError):
 
 class InputInvalid(CalibrationError):
     """The raw file is not what its name promises."""
+
+
+class NoDetector(InputInvalid):
+    """There is no module of a known detector in the raw file."""
 
 
 class NothingSelected(CalibrationError):

@@ -126,6 +126,8 @@ class FileOutcome(_Record):
     recorded: when the data was taken, as far as the file says; constants are chosen by it.
     trains: in the corrected file; trains_without_data: of these, with no frame; trains_dropped: not taken
     over, because their ID is flagged invalid or does not increase; trains_left_out, frames_left_out: not asked for;
+    frames_unlit: of these, left out because they hold no data by the lit frame finder; trains_untold: trains of which
+    the finder told nothing, and which are kept whole;
     reference_only: what was asked for has no native kernel, so that the numpy reference did it; pixels_by_stage: keys
     "0", "1", "2", "none"; pixels_by_reason: of the bad-pixel mask.
     """
@@ -144,6 +146,8 @@ class FileOutcome(_Record):
     trains_dropped: int = 0
     trains_left_out: int = 0
     frames_left_out: int = 0
+    frames_unlit: int = 0
+    trains_untold: int = 0
     reference_only: bool = False
     frames: int = 0
     pixels_by_stage: dict[str, int] = {}
@@ -165,7 +169,7 @@ class Gap(_Record):
 class CalibrationManifest(_Record):
     """The whole record.
 
-    gaps: of a run, modules that lack trains;
+    gaps: of a run, modules that lack trains; lit_frames: what told which frames hold data, none when all were kept;
     kernel_path: which implementation computed; software: what the bytes of the output depend on.
     """
 
@@ -176,6 +180,7 @@ class CalibrationManifest(_Record):
     parameters: Parameters
     files: tuple[FileOutcome, ...]
     gaps: tuple[Gap, ...] = ()
+    lit_frames: tuple[FileRecord, ...] = ()
 
     def to_json(self) -> str:
         """Render for storing beside the corrected file; the same content always gives the same text."""

@@ -25,9 +25,18 @@ from xdc_testbed.calibration.checksums import Passed
 from xdc_testbed.calibration.completeness import gaps
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
+from xdc_testbed.calibration.detectors import is_of_module
 from xdc_testbed.calibration.engine import Engine
-from xdc_testbed.calibration.failures import CalibrationError, InputChanged, InputInvalid, NothingSelected, OutputFailed
+from xdc_testbed.calibration.failures import (
+    CalibrationError,
+    InputChanged,
+    InputInvalid,
+    NoDetector,
+    NothingSelected,
+    OutputFailed,
+)
 from xdc_testbed.calibration.frames import Frames, Place
+from xdc_testbed.calibration.lit_frames import LitFrames
 from xdc_testbed.calibration.manifest import (
     CalibrationManifest,
     Constants,
@@ -67,15 +76,17 @@ def calibrate_file(
     parameters: Parameters | None = None,
     packed: Path | None = None,
     progress: Progress | None = None,
+    lit_frames: LitFrames | None = None,
 ) -> CalibrationManifest:
     """Correct one raw file into `out` with the constants below the folder `constants`.
 
     packed: folder of packed constants, which are compiled there when they are used for the first time; progress: told
-    of frames done and frames in all. Raises CalibrationError (see failures); then `out` is
-    untouched.
+    of frames done and frames in all; lit_frames: frames that hold no data by these are left out. Raises
+    CalibrationError (see failures); then `out` is untouched.
     """
     parameters, chosen = parameters or Parameters(), engine.choose()
-    return _manifest(parameters, chosen, [_correct_file(raw, out, constants, parameters, chosen, packed, progress)])
+    outcome = _correct_file(raw, out, constants, parameters, chosen, packed, progress, lit_frames)
+    return _manifest(parameters, chosen, [outcome], lit_frames)
 
 
 def raw_files(folder: Path) -> list[Path]:
@@ -94,10 +105,13 @@ def calibrate_run(
     parameters: Parameters | None = None,
     packed: Path | None = None,
     watch: Watch | None = None,
+    lit_frames: LitFrames | None = None,
 ) -> CalibrationManifest:
-    """Correct every raw file of a folder into `out`; one that fails is recorded and the others go on.
+    """Correct every raw file of a folder into `out`; one that fails is recorded and the others go on. Files of other
+    data than a detector's are left out.
 
-    watch: told of every file and its frames. Raises InputInvalid when the folder has no raw file.
+    watch: told of every file and its frames; lit_frames: as of a file. Raises InputInvalid when the folder has no raw
+    file.
     """
     parameters, chosen = parameters or Parameters(), engine.choose()
     paths = raw_files(raw)
@@ -107,24 +121,31 @@ def calibrate_run(
         target = out / corrected_name(path.name)
         progress = partial(watch, path.name) if watch else None
         try:
-            outcomes.append(_correct_file(path, target, constants, parameters, chosen, packed, progress))
+            outcome = _correct_file(path, target, constants, parameters, chosen, packed, progress, lit_frames)
+            outcomes.append(outcome)
         except CalibrationError as error:
             log.info("%s: %s", path.name, error.message)
             outcomes.append(failed(path, error))
-    return _manifest(parameters, chosen, outcomes, gaps(out, constants, outcomes))
+    return _manifest(parameters, chosen, outcomes, lit_frames, gaps(out, constants, outcomes))
 
 
 def failed(path: Path, error: CalibrationError) -> FileOutcome:
     """The record of a file that was not corrected."""
-    outcome: Literal["left out", "failed"] = "left out" if isinstance(error, NothingSelected) else "failed"
+    other = isinstance(error, NoDetector) and not is_of_module(path.name)
+    outcome: Literal["left out", "failed"] = "left out" if other or isinstance(error, NothingSelected) else "failed"
     return FileOutcome(input=FileRecord.of(path), outcome=outcome, failure=error.name, reason=error.message)
 
 
 def _manifest(
-    parameters: Parameters, chosen: Engine, outcomes: Iterable[FileOutcome], missing: tuple[Gap, ...] = ()
+    parameters: Parameters,
+    chosen: Engine,
+    outcomes: Iterable[FileOutcome],
+    lit_frames: LitFrames | None,
+    missing: tuple[Gap, ...] = (),
 ) -> CalibrationManifest:
     return CalibrationManifest(
         gaps=missing,
+        lit_frames=lit_frames.files if lit_frames else (),
         code_version=code_version(),
         kernel_path=chosen.name,
         software=software(),
@@ -141,10 +162,11 @@ def _correct_file(
     chosen: Engine,
     packed: Path | None = None,
     progress: Progress | None = None,
+    lit_frames: LitFrames | None = None,
 ) -> FileOutcome:
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
     try:
-        with _unchanged(raw_path) as descriptor, _opened(raw_path, parameters) as selected:
+        with _unchanged(raw_path) as descriptor, _opened(raw_path, parameters, lit_frames) as selected:
             raw = selected.raw
             adaptive = parameters.fixed_gain is None
             compiled = open_constants(
@@ -168,9 +190,9 @@ def _correct_file(
 
 
 @contextmanager
-def _opened(path: Path, parameters: Parameters) -> Iterator[Selected]:
+def _opened(path: Path, parameters: Parameters, lit_frames: LitFrames | None) -> Iterator[Selected]:
     with open_raw(path, gain_in_word=parameters.gain_in_word) as raw:
-        yield select(raw, parameters)
+        yield select(raw, parameters, lit_frames)
 
 
 def _pixels(
@@ -296,6 +318,8 @@ def _outcome(
         trains_dropped=raw.index.dropped,
         trains_left_out=selected.trains_left_out,
         frames_left_out=selected.frames_left_out,
+        frames_unlit=selected.frames_unlit,
+        trains_untold=selected.trains_untold,
         reference_only=module.detector.needs_reference(parameters),
         frames=selected.cells.size,
         pixels_by_stage={name: n for name, n in zip(_STAGES, counts.stages.tolist(), strict=True) if n},

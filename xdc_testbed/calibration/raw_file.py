@@ -115,6 +115,15 @@ def open_raw(path: Path, *, gain_in_word: bool = False) -> Iterator[RawFile]:
     Raises InputTruncated when it ends early, InputInvalid when it is not HDF5, holds no known detector or
     contradicts itself.
     """
+    with opened(path) as (file, version):
+        with reading(InputInvalid):
+            raw = _read(file, version, gain_in_word=gain_in_word)
+        yield raw
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[h5py.File, tuple[int, int]]]:
+    """A file of the facility and the version of its format. Raises InputTruncated and InputInvalid."""
     require_complete(path)
     try:
         file = h5py.File(path, "r")
@@ -122,19 +131,18 @@ def open_raw(path: Path, *, gain_in_word: bool = False) -> Iterator[RawFile]:
         raise InputInvalid(f"input cannot be opened as HDF5: {error}") from error
     with file:
         with reading(InputInvalid):
-            raw = _read(file, gain_in_word=gain_in_word)
-        yield raw
+            version = _version(file)
+        yield file, version
 
 
-def _read(file: h5py.File, *, gain_in_word: bool) -> RawFile:
-    version = _version(file)
-    module = identify(_sources(file, version))
+def _read(file: h5py.File, version: tuple[int, int], *, gain_in_word: bool) -> RawFile:
+    module = identify(instrument_sources(file, version))
     group = file.get(f"INSTRUMENT/{module.raw_source}/{module.detector.group}")
     if not isinstance(group, h5py.Group):
         raise InputInvalid(f"{module.raw_source} is declared but has no data group")
     raw = RawFile(
         module=module,
-        index=_index(file, module, version),
+        index=train_index(file, f"INDEX/{module.raw_source}/{module.detector.group}", version),
         metadata={k: file[f"METADATA/{k}"][:1] for k in _METADATA if f"METADATA/{k}" in file},
         sequence=int(file["METADATA/sequenceNumber"][0]) if "METADATA/sequenceNumber" in file else 0,
         group=group,
@@ -161,8 +169,8 @@ def _version(file: h5py.File) -> tuple[int, int]:
     return major, minor
 
 
-def _sources(file: h5py.File, version: tuple[int, int]) -> list[str]:
-    """Instrument sources, `device:channel`, each once."""
+def instrument_sources(file: h5py.File, version: tuple[int, int]) -> list[str]:
+    """Instrument sources, `device:channel`, each once. Raises InputInvalid."""
     where = "METADATA/dataSourceId" if version < (1, 0) else "METADATA/dataSources/dataSourceId"
     if where not in file:
         raise InputInvalid(f"input is not in the EuXFEL format: no {where}")
@@ -171,14 +179,15 @@ def _sources(file: h5py.File, version: tuple[int, int]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _index(file: h5py.File, module: Module, version: tuple[int, int]) -> TrainIndex:
+def train_index(file: h5py.File, where: str, version: tuple[int, int]) -> TrainIndex:
+    """The trains of a file that are taken over, and their rows by the index group `where`. Raises InputInvalid."""
     if "INDEX/trainId" not in file:
         raise InputInvalid("input is not in the EuXFEL format: no INDEX/trainId")
     stored = values(file["INDEX/trainId"], InputInvalid)
     trains = int(np.count_nonzero(stored))
     if np.any(stored[:trains] == 0):
         raise InputInvalid("INDEX/trainId has a zero before the last train")
-    first, count = _spans(file, f"INDEX/{module.raw_source}/{module.detector.group}", trains)
+    first, count = _spans(file, where, trains)
     keep = _valid(file, stored[:trains], version)
     timestamps = file["INDEX/timestamp"][:trains] if "INDEX/timestamp" in file else np.zeros(trains, np.uint64)
     return TrainIndex(

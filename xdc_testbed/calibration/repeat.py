@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xdc_testbed.calibration.failures import CalibrationError, ConstantsMissing, InputChanged, InputInvalid
+from xdc_testbed.calibration.lit_frames import LitFrames, read_lit_frames
 from xdc_testbed.calibration.manifest import CalibrationManifest, FileOutcome, FileRecord, code_version, software
 from xdc_testbed.calibration.pipeline import Watch, calibrate_file, corrected_name, failed
 
@@ -34,13 +35,22 @@ def repeat(
     *,
     packed: Path | None = None,
     watch: Watch | None = None,
+    lit_frames: Path | None = None,
 ) -> Repetition:
-    """Correct the files of a manifest again. raw: the folder they are in, or the one file."""
+    """Correct the files of a manifest again. raw: the folder they are in, or the one file; lit_frames: where the lit
+    frame finder's data are, when they were used and are not in `raw`. Raises InputChanged when these are other ones.
+    """
+    lit = read_lit_frames(lit_frames or raw) if recorded.lit_frames else None
+    if lit is not None and lit.files != recorded.lit_frames:
+        raise InputChanged(
+            "the lit frame finder's files are not those that the manifest names",
+            remedy=f"give --lit-frames with {', '.join(file.name for file in recorded.lit_frames)}",
+        )
     out.mkdir(parents=True, exist_ok=True)
     outcomes, differences = [], {}
     for before in recorded.files:
         path = raw / before.input.name if raw.is_dir() else raw
-        outcome = _again(recorded, before, path, out, constants, packed, watch)
+        outcome = _again(recorded, before, path, out, constants, packed, watch, lit)
         outcomes.append(outcome)
         why = _difference(before, outcome)
         if why:
@@ -59,6 +69,7 @@ def _again(
     constants: Path,
     packed: Path | None,
     watch: Watch | None,
+    lit: LitFrames | None,
 ) -> FileOutcome:
     if not path.is_file():
         missing = InputInvalid(f"{path.name} is not there", remedy="give the folder of the raw files")
@@ -72,7 +83,7 @@ def _again(
             target = out / corrected_name(path.name)
             again = calibrate_file(
                 path, target, chosen, parameters=recorded.parameters, packed=packed,
-                progress=None if watch is None else lambda done, of: watch(path.name, done, of),
+                progress=None if watch is None else lambda done, of: watch(path.name, done, of), lit_frames=lit,
             )  # fmt: skip
             return again.files[0]
     except CalibrationError as error:

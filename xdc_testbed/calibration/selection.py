@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from xdc_testbed.calibration.damage import reading
 from xdc_testbed.calibration.failures import InputInvalid, NothingSelected
+from xdc_testbed.calibration.lit_frames import LitFrames
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.raw_file import RawFile, TrainIndex
 
@@ -18,18 +19,22 @@ class Selected:
     """A raw file of which only the wanted trains and frames are left.
 
     cells: memory cell of each frame; stages: gain stage of each frame where parallel gain says it, else None;
-    trains_left_out, frames_left_out: by what the user chose.
+    trains_left_out, frames_left_out: by what the user chose; frames_unlit: of these, by the lit frame finder alone;
+    trains_untold: with data, of which the finder told nothing.
     """
 
     raw: RawFile
     cells: npt.NDArray[np.int64]
     stages: npt.NDArray[np.uint8] | None
-    trains_left_out: int
-    frames_left_out: int
+    trains_left_out: int = 0
+    frames_left_out: int = 0
+    frames_unlit: int = 0
+    trains_untold: int = 0
 
 
-def select(raw: RawFile, parameters: Parameters) -> Selected:
-    """Take the trains and frames that the parameters name.
+def select(raw: RawFile, parameters: Parameters, lit_frames: LitFrames | None = None) -> Selected:
+    """Take the trains and frames that the parameters name and, of a detector that has a lit frame finder, those that
+    hold data.
 
     Raises NothingSelected when no train is left, InputInvalid when parallel gain does not fit the data.
     """
@@ -42,8 +47,13 @@ def select(raw: RawFile, parameters: Parameters) -> Selected:
     rows = np.repeat(trains, index.count.astype(np.intp))
     if parameters.cells is not None and not raw.module.detector.several:
         rows &= np.isin(cells, parameters.cells)
+    unlit = untold = 0
+    if lit_frames is not None and raw.module.detector.lit_frames:
+        holds = lit_frames.hold_data(np.repeat(index.train_ids, index.count.astype(np.intp)), cells)
+        unlit, rows = int(np.count_nonzero(rows & ~holds)), rows & holds
+        untold = int(np.count_nonzero(~lit_frames.knows(index.train_ids[trains & (index.count > 0)])))
     if rows.all() and trains.all():
-        return Selected(raw, cells, stages, 0, 0)
+        return Selected(raw, cells, stages, trains_untold=untold)
     frames = np.repeat(rows, per_row)
     train_of_row = np.repeat(np.arange(trains.size), index.count.astype(np.intp))
     count = np.bincount(train_of_row[rows], minlength=trains.size).astype(np.uint64)
@@ -59,8 +69,10 @@ def select(raw: RawFile, parameters: Parameters) -> Selected:
         replace(raw, index=chosen),
         cells[frames],
         None if stages is None else stages[frames],
-        int(np.count_nonzero(~trains)),
-        int(np.count_nonzero(~frames)),
+        trains_left_out=int(np.count_nonzero(~trains)),
+        frames_left_out=int(np.count_nonzero(~frames)),
+        frames_unlit=unlit,
+        trains_untold=untold,
     )
 
 

@@ -18,6 +18,7 @@ from xdc_testbed.errors import VerifyFailed, WrongUsage
 
 if TYPE_CHECKING:
     from xdc_testbed.calibration import CalibrationManifest, Parameters
+    from xdc_testbed.calibration.lit_frames import LitFrames
     from xdc_testbed.calibration.manifest import FileOutcome
     from xdc_testbed.calibration.pipeline import Watch
 
@@ -44,6 +45,12 @@ def calibrate(
     ] = None,
     photon_energy: Annotated[
         float | None, typer.Option("--photon-energy", help="Store whole photons of this energy, keV.")
+    ] = None,
+    lit_frames: Annotated[
+        Path | None,
+        typer.Option(
+            "--lit-frames", help="Leave out AGIPD frames without data, by the lit frame finder in this file or run."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -72,16 +79,18 @@ def calibrate(
 ) -> None:
     """Calibrate detector files without a testbed."""
     from xdc_testbed.calibration import engine
+    from xdc_testbed.calibration.lit_frames import read_lit_frames
     from xdc_testbed.calibration.packed import default_folder
 
     packed = packed or default_folder()
-    if not raw.exists():
-        raise WrongUsage(f"{raw} is not there", remedy="give a RAW-R....h5 file or the folder of a run")
+    for path in (raw, lit_frames):
+        if path and not path.exists():
+            raise WrongUsage(f"{path} is not there", remedy="give a RAW-R....h5 file or the folder of a run")
     if plots:
         _require_pictures()
     print(f"kernels: {engine.choose()}")
     if from_manifest:
-        _repeat(from_manifest, raw, out, constants, packed)
+        _repeat(from_manifest, raw, out, constants, packed, lit_frames)
         return
     correction = settings(set_ or ()) | {
         name: value
@@ -94,38 +103,43 @@ def calibrate(
         if value is not None
     }
     parameters = _parameters(correction, strategy=strategy, at=at, conditions=condition or (), within_days=within_days)
-    manifest, record = _correct(raw, out, constants, parameters, packed)
+    lit = read_lit_frames(lit_frames) if lit_frames else None
+    manifest, record = _correct(raw, out, constants, parameters, packed, lit)
     record.write_text(manifest.to_json())
     _summary(manifest)
     print(f"manifest: {record}")
     if plots:
         from xdc_testbed.calibration.report.run_page import write_page
 
-        print(f"report: {write_page(manifest, raw if raw.is_dir() else raw.parent, out)}")
+        print(f"report: {write_page(manifest, raw if raw.is_dir() else raw.parent, out, lit)}")
     failed = sum(file.outcome == "failed" for file in manifest.files)
     if failed:
         raise VerifyFailed(f"{failed} of {len(manifest.files)} files were not corrected", remedy=f"see {record}")
 
 
 def _correct(
-    raw: Path, out: Path, constants: Path, parameters: Parameters, packed: Path
+    raw: Path, out: Path, constants: Path, parameters: Parameters, packed: Path, lit: LitFrames | None
 ) -> tuple[CalibrationManifest, Path]:
     from xdc_testbed.calibration import calibrate_file, calibrate_run
     from xdc_testbed.calibration.pipeline import corrected_name, raw_files
 
     if raw.is_dir():
         with _progress(len(raw_files(raw))) as watch:
-            manifest = calibrate_run(raw, out, constants, parameters=parameters, packed=packed, watch=watch)
+            manifest = calibrate_run(
+                raw, out, constants, parameters=parameters, packed=packed, watch=watch, lit_frames=lit
+            )
         return manifest, out / "manifest.json"
     target = out / corrected_name(raw.name)
     out.mkdir(parents=True, exist_ok=True)
     with _progress(1) as watch:
         progress = partial(watch, raw.name) if watch else None
-        manifest = calibrate_file(raw, target, constants, parameters=parameters, packed=packed, progress=progress)
+        manifest = calibrate_file(
+            raw, target, constants, parameters=parameters, packed=packed, progress=progress, lit_frames=lit
+        )
     return manifest, out / f"{target.name}.manifest.json"
 
 
-def _repeat(path: Path, raw: Path, out: Path, constants: Path, packed: Path) -> None:
+def _repeat(path: Path, raw: Path, out: Path, constants: Path, packed: Path, lit_frames: Path | None) -> None:
     from pydantic import ValidationError
 
     from xdc_testbed.calibration import CalibrationManifest
@@ -138,7 +152,7 @@ def _repeat(path: Path, raw: Path, out: Path, constants: Path, packed: Path) -> 
             f"{path} is no manifest: {str(error).splitlines()[0]}", remedy="give a manifest.json"
         ) from error
     with _progress(len(recorded.files)) as watch:
-        done = repeat(recorded, raw, out, constants, packed=packed, watch=watch)
+        done = repeat(recorded, raw, out, constants, packed=packed, watch=watch, lit_frames=lit_frames)
     record = out / "manifest.json"
     record.write_text(done.manifest.to_json())
     for line in done.changed:
@@ -179,6 +193,8 @@ def _summary(manifest: CalibrationManifest) -> None:
     for file in manifest.files:
         told = f"{file.failure}: {file.reason}" if file.failure else f"corrected{_most_frequent(file)}"
         told += ", by the numpy reference" if file.reference_only else ""
+        told += f", {file.frames_unlit} frames without data left out" if file.frames_unlit else ""
+        told += f", {file.trains_untold} trains kept that no lit frame finder knows" if file.trains_untold else ""
         print(f"{file.input.name:{width}}  {file.trains:>6}  {file.frames:>7}  {file.trains_dropped:>7}  {told}")
     for gap in manifest.gaps:
         whole = gap.trains == gap.of_trains

@@ -1,6 +1,8 @@
 """Damage a raw file, or one of constants, in many ways and correct it: a program, for HDF5 may take a process along.
 
-    damage_files.py RAW|CONSTANTS <raw file> <folder of constants> <scratch folder> <first seed> <how many>
+    damage_files.py RAW|CONSTANTS|LIT <raw file> <folder of constants> <scratch folder> <first seed> <how many>
+
+LIT: the file of control data RAW-R0001-DA01-S00000.h5 beside the raw file, in which a lit frame finder tells.
 
 Each line of output is a seed and what became of it. An exception that is no CalibrationError ends the program.
 """
@@ -20,6 +22,7 @@ import h5py
 import numpy as np
 
 from xdc_testbed.calibration import CalibrationError, calibrate_file
+from xdc_testbed.calibration.lit_frames import read_lit_frames
 
 MOST_MEMORY = 3 << 30
 """A damaged length must not make anybody ask for more; damaged constants are read whole."""
@@ -60,18 +63,19 @@ def damaged(whole: bytes, where: list[int], seed: int) -> bytes:
 
 def outcomes(kind: str, raw: Path, cal: Path, scratch: Path, seeds: range) -> Iterator[str]:
     (constants,) = cal.rglob("cal.*.h5")
-    target = raw if kind == "RAW" else constants
+    finder = raw.with_name("RAW-R0001-DA01-S00000.h5")
+    target = {"RAW": raw, "CONSTANTS": constants, "LIT": finder}[kind]
     whole, where = target.read_bytes(), structure(target)
     copy = scratch / "cal"
     shutil.copytree(cal, copy)
     out = scratch / "CORR.h5"
-    given = scratch / raw.name if kind == "RAW" else copy / constants.relative_to(cal)
+    given = copy / constants.relative_to(cal) if kind == "CONSTANTS" else scratch / target.name
     for seed in seeds:
         given.write_bytes(damaged(whole, where, seed))
         try:
-            became = (
-                f"corrected {calibrate_file(scratch / raw.name if kind == 'RAW' else raw, out, copy).files[0].frames}"
-            )
+            lit = read_lit_frames(given) if kind == "LIT" else None
+            manifest = calibrate_file(given if kind == "RAW" else raw, out, copy, lit_frames=lit)
+            became = f"corrected {manifest.files[0].frames}"
         except CalibrationError as error:
             became = f"{error.name}: {error.message}"
         if out.exists() != became.startswith("corrected") or "\n" in became:

@@ -60,6 +60,12 @@ def cut(run: Run) -> None:
         file.truncate(run.path.stat().st_size // 2)
 
 
+def no_detector(run: Run) -> None:
+    with run.raw_file() as file:
+        names = file["METADATA/dataSources/dataSourceId"]
+        names[:] = ["INSTRUMENT/SPB_XTD9_XGM/XGM/DOOCS:output/data"] + [""] * (len(names) - 1)
+
+
 def structure(run: Run) -> None:
     """Wipe the first group after the superblock: HDF5 opens the file and finds nothing in it."""
     with run.path.open("r+b") as file:
@@ -146,6 +152,7 @@ def full_disk(run: Run) -> None:
 FAILURES: dict[str, Damage] = {
     "file cut off": cut,
     "file empty, or not HDF5": lambda run: run.path.write_text("this is text, and no data") and None,
+    "no detector in a file named as a module's": no_detector,
     "damaged structure": structure,
     "unreadable chunk": chunk,
     "index beyond the data": beyond,

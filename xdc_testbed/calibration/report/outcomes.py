@@ -25,6 +25,7 @@ LOOK = "nothing, when the number is what the shift knows of; else look at the da
 FAILED = (
     Outcome("file cut off", "input-truncated", AGAIN),
     Outcome("file empty, or not HDF5", "input-invalid", "look at what wrote it; it is no raw file"),
+    Outcome("no detector in a file named as a module's", "no-detector", "look at what wrote it"),
     Outcome("damaged structure", "input-invalid", AGAIN),
     Outcome("unreadable chunk", "input-invalid", AGAIN),
     Outcome("index beyond the data", "input-truncated", AGAIN),

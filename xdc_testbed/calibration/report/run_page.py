@@ -17,6 +17,7 @@ import numpy.typing as npt
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from xdc_testbed.calibration.lit_frames import LitFrames
 from xdc_testbed.calibration.manifest import CalibrationManifest, FileOutcome, Parameters
 from xdc_testbed.calibration.raw_file import open_raw
 from xdc_testbed.calibration.selection import select
@@ -40,15 +41,17 @@ class Module:
     mask: npt.NDArray[np.uint32]
 
 
-def write_page(manifest: CalibrationManifest, raw: Path, out: Path) -> Path:
-    """Write report.html into the folder `out` of the corrected files. raw: folder of the raw files."""
+def write_page(manifest: CalibrationManifest, raw: Path, out: Path, lit_frames: LitFrames | None = None) -> Path:
+    """Write report.html into the folder `out` of the corrected files. raw: folder of the raw files; lit_frames: those
+    that were used.
+    """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = resources.files(__package__).joinpath("run_page.html.j2").read_text("utf-8")
     pictures = {}
     for name, files in _by_module(manifest).items():
-        module = _read(files, raw, out, manifest.parameters)
+        module = _read(files, raw, out, manifest.parameters, lit_frames)
         if module is not None:
             pictures[name] = "data:image/png;base64," + base64.b64encode(draw(name, module)).decode()
     constants = {
@@ -136,23 +139,28 @@ def _by_module(manifest: CalibrationManifest) -> dict[str, list[FileOutcome]]:
     return dict(sorted(found.items()))
 
 
-def _read(files: list[FileOutcome], raw: Path, out: Path, parameters: Parameters) -> Module | None:
+def _read(
+    files: list[FileOutcome], raw: Path, out: Path, parameters: Parameters, lit_frames: LitFrames | None
+) -> Module | None:
     each = max(1, FRAMES // len(files))
-    parts = [part for file in files[:FRAMES] for part in _frames(raw / file.input.name, out, file, each, parameters)]
+    parts = [
+        part
+        for file in files[:FRAMES]
+        if file.output
+        for part in _frames(raw / file.input.name, out / file.output.name, each, parameters, lit_frames)
+    ]
     if not parts:
         return None
     unit = "photons" if parameters.photon_energy is not None else parts[0][0]
     return Module(unit, *(np.stack(values) for values in list(zip(*parts, strict=True))[1:]))
 
 
-def _frames(raw: Path, out: Path, file: FileOutcome, most: int, parameters: Parameters) -> Iterator[tuple[Any, ...]]:
-    """Unit, values before and after, stage and mask of each frame."""
-    assert file.output is not None  # noqa: S101 - see _by_module
-    with (
-        open_raw(raw, gain_in_word=parameters.gain_in_word) as opened,
-        h5py.File(out / file.output.name) as corrected,
-    ):
-        module, rows = opened.module, select(opened, parameters).raw.index.rows
+def _frames(
+    raw: Path, out: Path, most: int, parameters: Parameters, lit_frames: LitFrames | None
+) -> Iterator[tuple[Any, ...]]:
+    """Unit, values before and after, stage and mask of each frame of a raw file and the corrected one."""
+    with open_raw(raw, gain_in_word=parameters.gain_in_word) as opened, h5py.File(out) as corrected:
+        module, rows = opened.module, select(opened, parameters, lit_frames).raw.index.rows
         detector = module.detector
         bits = detector.coding_for(parameters, in_word=parameters.gain_in_word).word_bits
         stored = corrected[f"INSTRUMENT/{module.corrected_source}/{detector.group}/{detector.image}"]
