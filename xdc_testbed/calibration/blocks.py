@@ -59,7 +59,8 @@ class Work:
 
     image, code: frames of the pixels, and of the gain codes when they are a dataset of their own; cells: memory cell of
     each frame; stages: gain stage of each frame where that is known, a block then has one of them; together: frames
-    within which the order is free; read, written: what passed of both files.
+    within which the order is free; read, written: what passed of both files; lower: where the same frames are in medium
+    and in low gain, when each pixel takes one of the three.
     """
 
     detector: Detector
@@ -76,12 +77,13 @@ class Work:
     descriptor: int
     read: Passed
     written: Passed
+    lower: tuple[Place, ...] = ()
 
     @property
     def in_slabs(self) -> bool:
         """Whether blocks go through the native kernels, slab by slab."""
         kernel = engines.kernel_for(self.engine, self.detector, self.parameters)
-        return kernel == "native" and not reduces(self.parameters)
+        return kernel == "native" and not reduces(self.parameters) and not self.lower
 
     def of_block(self, which: Indices) -> Work:
         """The same for frames of one block, in fixed gain where their stage is known."""
@@ -212,28 +214,41 @@ def _in_frames(work: Work, which: Indices, rooms: threading.local) -> _Done:
     room: _Room | None = getattr(rooms, "room", None)
     if room is None or room.image.shape[0] < number:
         rooms.room = room = _room(work, number)
-    work.image.read(work.place, which, room.image)
-    image, code = room.image[:number], None
-    if work.code and room.code is not None:
-        work.code.read(work.place, which, room.code)
-        code = room.code[:number]
-    pixels, out = Pixels(*work.detector.views(image, code), work.cells[which]), room.corrected[:number]
-    counts = Counts.zero()
-    engines.correct(
-        work.engine,
-        work.detector,
-        pixels,
-        work.constants,
-        work.parameters,
-        out,
-        counts=counts,
-        how=Run(threads=1, instructions=work.engine.instructions),
-    )
+    out, counts = room.corrected[:number], Counts.zero()
+    if work.lower:
+        _combine(work, which, room, out, counts)
+    else:
+        _correct(work, work.place, which, room, out, counts)
     stored, beyond = reduce(out.energy, out.mask, work.parameters)
     counts.reasons[_OUT_OF_RANGE] += beyond
     _write(work, which, stored)
     flags = native_files.Flags(tuple(map(_deflated, out.stage)), tuple(map(_deflated, out.mask)))
     return _Done(flags, counts)
+
+
+def _correct(work: Work, place: Place, which: Indices, room: _Room, out: Corrected, counts: Counts | None) -> Pixels:
+    """Read frames and correct them into `out`. Returns what was read."""
+    work.image.read(place, which, room.image)
+    image, code = room.image[: which.size], None
+    if work.code and room.code is not None:
+        work.code.read(place, which, room.code)
+        code = room.code[: which.size]
+    pixels = Pixels(*work.detector.views(image, code), work.cells[which])
+    how = Run(threads=1, instructions=work.engine.instructions)
+    engines.correct(work.engine, work.detector, pixels, work.constants, work.parameters, out, counts=counts, how=how)
+    return pixels
+
+
+def _combine(work: Work, which: Indices, room: _Room, out: Corrected, counts: Counts) -> None:
+    """Each pixel from low gain, but from medium and then from high gain where the value there is not too large."""
+    most, bits = work.parameters.combine_up_to or 0, np.uint16(work.detector.coding.word_bits)
+    places, one = (work.place, *work.lower), Corrected.empty(out.energy.shape)
+    for stage in (2, 1, 0):
+        fixed = replace(work, parameters=work.parameters.model_copy(update={"fixed_gain": stage}))
+        pixels = _correct(fixed, places[stage], which, room, out if stage == 2 else one, None)
+        if stage < 2:
+            out.take(one, where=(pixels.raw & bits) <= most)
+    engines.count(out, counts)
 
 
 def _energy_offsets(work: Work, which: Indices, itemsize: int) -> npt.NDArray[np.int64]:

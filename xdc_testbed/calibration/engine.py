@@ -95,7 +95,7 @@ def correct(
     if kernel_for(engine, detector, parameters) == "numpy":
         detector.reference(pixels, constants, parameters, out)
         if counts:
-            _count(out, counts)
+            count(out, counts)
         return
     steps, numbers = native_steps(detector, pixels.cells, constants, parameters, in_word=pixels.gain is None)
     native.correct(
@@ -113,6 +113,15 @@ def correct(
         force=steps.force,
         how=how or native.Run(threads=engine.threads, instructions=engine.instructions),
     )
+
+
+def count(out: Corrected, counts: native.Counts) -> None:
+    """Add the pixels of corrected frames by stage and by bit of the mask."""
+    by_stage = np.bincount(out.stage.reshape(-1), minlength=256)
+    counts.stages += [by_stage[0], by_stage[1], by_stage[2], by_stage[NO_STAGE]]
+    bad = out.mask[out.mask != 0]
+    for bit in range(32):
+        counts.reasons[bit] += np.count_nonzero(bad & np.uint32(1 << bit))
 
 
 def planes_of(constants: ModuleConstants) -> native.Planes:
@@ -155,11 +164,3 @@ def _common_mode(asic: tuple[int, int], parameters: Parameters) -> native.Common
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _count(out: Corrected, counts: native.Counts) -> None:
-    by_stage = np.bincount(out.stage.reshape(-1), minlength=256)
-    counts.stages += [by_stage[0], by_stage[1], by_stage[2], by_stage[NO_STAGE]]
-    bad = out.mask[out.mask != 0]
-    for bit in range(32):
-        counts.reasons[bit] += np.count_nonzero(bad & np.uint32(1 << bit))

@@ -47,11 +47,12 @@ class Parameters(_Record):
     pixels; cm_iterations: at most so many rounds, AGIPD; force_medium_below, force_high_below: a pixel in low (medium)
     gain counts as medium (high) when its value by the offset of that gain is below this, ADU, AGIPD; fixed_gain: stage
     of a detector run in fixed gain, None for adaptive gain; gain_in_word: gain bits are the two high bits of a word,
-    not a dataset, JUNGFRAU; parallel_gain: a pulse has one frame per gain stage, LPD; trains: first and last train ID,
-    either may be None; cells: memory cells of which frames are kept, where a row of raw data is one frame;
-    photon_energy: keV, energies become whole photons; mantissa_bits: energies keep so many; half_precision: energies
-    are float16; legacy_names: keep the raw source name as a soft link to the corrected one; constants: which versions
-    are taken.
+    not a dataset, JUNGFRAU; parallel_gain: a pulse has one frame per gain stage, LPD; combine_up_to: of these three,
+    each pixel takes the most sensitive one whose value is not above this, ADU, so that a pulse has one frame; trains:
+    first and last train ID, either may be None; cells: memory cells of which frames are kept, where a row of raw data
+    is one frame; photon_energy: keV, energies become whole photons; mantissa_bits: energies keep so many;
+    half_precision: energies are float16; legacy_names: keep the raw source name as a soft link to the corrected one;
+    constants: which versions are taken.
     """
 
     common_mode: bool = False
@@ -63,6 +64,7 @@ class Parameters(_Record):
     fixed_gain: Literal[0, 1, 2] | None = None
     gain_in_word: bool = False
     parallel_gain: bool = False
+    combine_up_to: int | None = Field(default=None, ge=0, le=0xFFFF)
     trains: tuple[int | None, int | None] | None = None
     cells: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     photon_energy: float | None = Field(default=None, gt=0, allow_inf_nan=False)

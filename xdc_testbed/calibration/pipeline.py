@@ -231,6 +231,7 @@ def _pixels(
                 descriptor=target,
                 read=read,
                 written=written,
+                lower=tuple(Place(rows, np.zeros_like(rows)) for rows in selected.lower),
             )
             return correct_blocks(work, progress)
         finally:

@@ -41,6 +41,11 @@ class Corrected:
         """Room for such frames, with anything in it."""
         return cls(np.empty(shape, np.float32), np.empty(shape, np.uint8), np.empty(shape, np.uint32))
 
+    def take(self, other: Corrected, where: npt.NDArray[np.bool_]) -> None:
+        """Replace pixels by those of other frames."""
+        for mine, its in ((self.energy, other.energy), (self.stage, other.stage), (self.mask, other.mask)):
+            np.copyto(mine, its, where=where)
+
     def __getitem__(self, which: int | slice) -> Corrected:
         """One frame, or some of them: views, nothing is copied."""
         return Corrected(self.energy[which], self.stage[which], self.mask[which])

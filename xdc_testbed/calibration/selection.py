@@ -18,7 +18,8 @@ from xdc_testbed.calibration.raw_file import RawFile, TrainIndex
 class Selected:
     """A raw file of which only the wanted trains and frames are left.
 
-    cells: memory cell of each frame; stages: gain stage of each frame where parallel gain says it, else None;
+    cells: memory cell of each frame; stages: gain stage of each frame where parallel gain says it, else None; lower:
+    where three frames become one, rows of the same frames in medium and in low gain, else empty;
     trains_left_out, frames_left_out: by what the user chose; frames_unlit: of these, by the lit frame finder alone;
     trains_untold: with data, of which the finder told nothing.
     """
@@ -26,6 +27,7 @@ class Selected:
     raw: RawFile
     cells: npt.NDArray[np.int64]
     stages: npt.NDArray[np.uint8] | None
+    lower: tuple[npt.NDArray[np.intp], ...] = ()
     trains_left_out: int = 0
     frames_left_out: int = 0
     frames_unlit: int = 0
@@ -38,7 +40,9 @@ def select(raw: RawFile, parameters: Parameters, lit_frames: LitFrames | None = 
 
     Raises NothingSelected when no train is left, InputInvalid when parallel gain does not fit the data.
     """
-    cells, stages = _cells(raw, parallel=parameters.parallel_gain and raw.module.detector.parallel_gain)
+    combined = parameters.combine_up_to is not None
+    parallel = raw.module.detector.parallel_gain and (parameters.parallel_gain or combined)
+    cells, stages = _cells(raw, parallel=parallel)
     index = raw.index
     trains = _wanted_trains(index, parameters)
     if index.train_ids.size and not trains.any():
@@ -53,7 +57,8 @@ def select(raw: RawFile, parameters: Parameters, lit_frames: LitFrames | None = 
         unlit, rows = int(np.count_nonzero(rows & ~holds)), rows & holds
         untold = int(np.count_nonzero(~lit_frames.knows(index.train_ids[trains & (index.count > 0)])))
     if rows.all() and trains.all():
-        return Selected(raw, cells, stages, trains_untold=untold)
+        selected = Selected(raw, cells, stages, trains_untold=untold)
+        return _by_pulse(selected) if combined else selected
     frames = np.repeat(rows, per_row)
     train_of_row = np.repeat(np.arange(trains.size), index.count.astype(np.intp))
     count = np.bincount(train_of_row[rows], minlength=trains.size).astype(np.uint64)
@@ -65,7 +70,7 @@ def select(raw: RawFile, parameters: Parameters, lit_frames: LitFrames | None = 
         count=count[trains],
         picked=index.rows[rows],
     )
-    return Selected(
+    selected = Selected(
         replace(raw, index=chosen),
         cells[frames],
         None if stages is None else stages[frames],
@@ -73,6 +78,23 @@ def select(raw: RawFile, parameters: Parameters, lit_frames: LitFrames | None = 
         frames_left_out=int(np.count_nonzero(~frames)),
         frames_unlit=unlit,
         trains_untold=untold,
+    )
+    return _by_pulse(selected) if combined else selected
+
+
+def _by_pulse(selected: Selected) -> Selected:
+    """One frame for each pulse of parallel gain, in place of three; of other data nothing changes."""
+    stages, index = selected.stages, selected.raw.index
+    if stages is None:
+        return selected
+    high, *lower = (index.rows[stages == stage] for stage in range(3))
+    pulses = replace(index, count=index.count // np.uint64(3), picked=high)
+    return replace(
+        selected,
+        raw=replace(selected.raw, index=pulses),
+        cells=selected.cells[stages == 0],
+        stages=None,
+        lower=tuple(lower),
     )
 
 

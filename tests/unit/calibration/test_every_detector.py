@@ -185,6 +185,39 @@ def test_parallel_gain_needs_three_frames_per_pulse(runs: Runs, tmp_path: Path) 
         calibrate_file(raw, tmp_path / "CORR.h5", run.cal, parameters=Parameters(parallel_gain=True))
 
 
+@pytest.mark.parametrize("kernel", ["numpy", "native"])
+def test_parallel_gain_is_combined_into_the_most_sensitive_gain_that_is_not_too_large(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    monkeypatch.setenv("XDC_KERNEL", kernel)
+    run = runs["LPD"]
+    _, whole = run.corrected(Parameters(parallel_gain=True), tmp_path)
+    manifest, found = run.corrected(Parameters(combine_up_to=2500), tmp_path)
+    with h5py.File(run.raw) as file:
+        values = file[f"INSTRUMENT/{run.kind.module.raw_source}/image/data"][:, 0] & 0xFFF
+    by_stage = values.reshape(TRAINS, 3, 2, 256, 256)  # two pulses in high, in medium, in low gain
+    stage = np.where(by_stage[:, 0] <= 2500, 0, np.where(by_stage[:, 1] <= 2500, 1, 2))
+    assert set(np.unique(stage)) == {0, 1, 2}
+    for key in ("energy", "mask"):
+        three = whole[key].reshape(by_stage.shape)
+        want = np.take_along_axis(three, stage[:, None], axis=1)[:, 0]
+        np.testing.assert_array_equal(found[key], want.reshape(-1, 256, 256), err_msg=key)
+    np.testing.assert_array_equal(found["gain"], stage.reshape(-1, 256, 256))
+    np.testing.assert_array_equal(found["cellId"].reshape(TRAINS, 2), whole["cellId"].reshape(TRAINS, 6)[:, :2])
+    (file,) = manifest.files
+    assert (file.frames, file.frames_left_out, file.reference_only) == (2 * TRAINS, 0, False)
+    assert file.pixels_by_stage == {str(s): int(np.count_nonzero(stage == s)) for s in range(3)}
+    with RunDirectory(str(tmp_path)) as opened:
+        assert LPD1M(opened, raw=False)["image.data"].ndarray().shape == (1, 2 * TRAINS, 256, 256)
+    assert FileValidator(FileAccess(next(tmp_path.glob("*.h5")))).run_checks() == []
+
+
+def test_a_combined_pulse_has_the_memory_cells_that_are_asked_for(runs: Runs, tmp_path: Path) -> None:
+    _, found = runs["LPD"].corrected(Parameters(combine_up_to=4095, cells=(1,), photon_energy=9.3), tmp_path)
+    assert found["cellId"].tolist() == [1] * TRAINS
+    assert not found["gain"].any()
+
+
 # -- gain in the word -------------------------------------------------------------------------------------------------
 
 
