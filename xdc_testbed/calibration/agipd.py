@@ -1,10 +1,10 @@
 """AGIPD kernel, numpy reference: analog value and analog gain value of a pixel to energy in keV, stage, mask.
 
 stage = (gain > T0[cell]) + (gain > T1[cell]), lowered where the value by the offset of the higher gain is small
-(force_medium_below, force_high_below); x = analog - offset[cell, stage]; optional common mode per
-ASIC; energy = x * factor[cell, stage], where factor is relative gain over the flat-field slope. All in
-float32, in this order. Source: EuXFEL calng documentation (stages of the AGIPD correction); parameters as
-pycalibration records them.
+(force_medium_below, force_high_below); x = analog - offset[cell, stage]; optional baseline of shadowed pixels
+(baseline_below), optional common mode per ASIC; energy = x * factor[cell, stage], where factor is relative gain over
+the flat-field slope. All in float32, in this order. Source: EuXFEL calng documentation (stages of the AGIPD
+correction); parameters as pycalibration records them. The baseline has no native kernel: a median is sorting.
 """
 
 from __future__ import annotations
@@ -42,8 +42,15 @@ def correct(pixels: Pixels, constants: ModuleConstants, parameters: Parameters, 
         unsure = _find_stage(analog, gain, cell, constants, parameters, one.stage)
         subtract_offset(analog, cell, constants, one)
         one.mask[unsure] |= np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR)
+        high = one.stage == 0
+        if parameters.baseline_below is not None:
+            subtract_baseline(
+                one.energy,
+                shadowed=high & (one.mask == BadPixels.NON_SENSITIVE),
+                shifted=high,
+                below=parameters.baseline_below,
+            )
         if parameters.common_mode:
-            high = one.stage == 0
             subtract_common_mode(one.energy, usable=high & (one.mask == 0), shifted=high, parameters=parameters)
         multiply_factor(cell, constants, one)
 
@@ -70,6 +77,23 @@ def _find_stage(
             stage[(stage == higher + 1) & (x < np.float32(below))] = higher
     unsure: npt.NDArray[np.bool_] = ~(low < high)
     return unsure
+
+
+def subtract_baseline(
+    x: npt.NDArray[np.float32],
+    *,
+    shadowed: npt.NDArray[np.bool_],
+    shifted: npt.NDArray[np.bool_],
+    below: float,
+) -> None:
+    """Take away the median of pixels that no X-rays reach, behind stripes of tantalum at MID, in place.
+
+    x: (slow, fast), ADU after offset; shadowed: pixels behind a stripe; shifted: pixels that are changed; below: a
+    median that is not below this, ADU, is no baseline, and nothing is changed. Source: reiserm/midtools,
+    `Calibrator._baseline`, where it is half a photon.
+    """
+    if shadowed.any() and (baseline := np.median(x[shadowed])) < below:
+        x[shifted] -= baseline
 
 
 def subtract_common_mode(
@@ -131,6 +155,7 @@ AGIPD = Detector(
     reference=correct,
     recipe=read,
     asic=ASIC,
+    by_reference=("baseline_below",),
     lit_frames=True,
     darks=DarkNames(thresholds="ThresholdsDark"),
 )

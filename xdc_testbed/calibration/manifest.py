@@ -45,7 +45,8 @@ class Parameters(_Record):
     common_mode: subtract the shift that dark pixels share, per ASIC in high gain (AGIPD) or per bank, row and column
     (ePix100); cm_dark_range: a pixel is dark within plus or minus this, ADU; cm_dark_fraction: least part of dark
     pixels; cm_iterations: at most so many rounds, AGIPD; force_medium_below, force_high_below: a pixel in low (medium)
-    gain counts as medium (high) when its value by the offset of that gain is below this, ADU, AGIPD; fixed_gain: stage
+    gain counts as medium (high) when its value by the offset of that gain is below this, ADU, AGIPD; baseline_below:
+    the median of pixels in the shadow of a stripe is taken away where it is below this, ADU, AGIPD; fixed_gain: stage
     of a detector run in fixed gain, None for adaptive gain; gain_in_word: gain bits are the two high bits of a word,
     not a dataset, JUNGFRAU; parallel_gain: a pulse has one frame per gain stage, LPD; combine_up_to: of these three,
     each pixel takes the most sensitive one whose value is not above this, ADU, so that a pulse has one frame; trains:
@@ -61,6 +62,7 @@ class Parameters(_Record):
     cm_iterations: int = Field(default=4, ge=1)
     force_medium_below: float | None = None
     force_high_below: float | None = None
+    baseline_below: float | None = Field(default=None, gt=0)
     fixed_gain: Literal[0, 1, 2] | None = None
     gain_in_word: bool = False
     parallel_gain: bool = False

@@ -100,3 +100,34 @@ def test_common_mode_leaves_an_illuminated_asic_and_other_stages_alone() -> None
     energy, _, _ = correct(analog, gain, module, Parameters(common_mode=True))
     assert energy[0, 0] == pytest.approx(100.0)
     assert energy[1, 1] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_baseline_is_the_median_of_pixels_in_the_shadow_of_a_stripe() -> None:
+    module = constants(2, 4)
+    module.bad[0, :, 1] = BadPixels.NON_SENSITIVE
+    module.bad[0, :, 1, 3] = BadPixels.NON_SENSITIVE | BadPixels.NOISY_ADC  # not this one
+    analog = np.array([[4200 - 30 + 75, 4200, 3950, 4200 - 30], [4150, 4170, 4171, 9000]])
+    gain = np.array([[4300, 4300, 6300, 4300], [4300] * 4])
+    energy, _, mask = correct(analog, gain, module, Parameters(baseline_below=20))
+    assert energy[0] == pytest.approx([75 / 7.5, 30 / 7.5, 100.0, 0.0], abs=1e-5)  # medium gain is left alone
+    assert energy[1, 1] == pytest.approx(0, abs=1e-5)
+    assert mask[1].tolist() == [BadPixels.NON_SENSITIVE] * 3 + [BadPixels.NON_SENSITIVE | BadPixels.NOISY_ADC]
+
+
+def test_a_median_that_is_too_large_and_a_module_without_a_stripe_are_no_baseline() -> None:
+    module, analog, gain = constants(1, 2), [[4225, 4260]], [[4300, 4300]]
+    plain, _, _ = correct(analog, gain, module)
+    assert correct(analog, gain, module, Parameters(baseline_below=20))[0].tolist() == plain.tolist()
+    module.bad[0, 0, 0, 0] = BadPixels.NON_SENSITIVE
+    assert correct(analog, gain, module, Parameters(baseline_below=25))[0].tolist() == plain.tolist()
+    energy, _, _ = correct(analog, gain, module, Parameters(baseline_below=25.5))
+    assert energy[0] == pytest.approx([0, 35 / 7.5], abs=1e-5)
+
+
+def test_the_common_mode_comes_after_the_baseline() -> None:
+    module, analog = constants(64, 64), np.full((64, 64), 4200 + 28)
+    module.bad[0, :, 0] = BadPixels.NON_SENSITIVE
+    analog[1] += 10  # within the range of dark pixels only after the baseline
+    chosen = Parameters(baseline_below=30, common_mode=True, cm_dark_range=20, cm_iterations=1)
+    energy, _, _ = correct(analog, np.full((64, 64), 4300), module, chosen)
+    assert energy[2] == pytest.approx(np.full(64, -10 / 63 / 7.5), abs=1e-4)

@@ -256,6 +256,23 @@ def test_common_mode_of_the_epix100_is_the_reference_and_the_manifest_says_so(ru
     assert not np.array_equal(expected["energy"], reference(runs["ePix100"])["energy"])
 
 
+# -- baseline of the AGIPD --------------------------------------------------------------------------------------------
+
+
+def test_the_baseline_of_shadowed_pixels_is_the_reference_and_the_manifest_says_so(runs: Runs, tmp_path: Path) -> None:
+    run = runs["AGIPD 1M"]
+    shadowed = Run(run.kind, tmp_path / "shadowed", run.manifest)
+    shutil.copytree(run.folder, shadowed.folder)
+    (constants,) = shadowed.cal.rglob("cal.*.h5")
+    with h5py.File(constants, "r+") as file:
+        file["Unit_1/BadPixelsDark/0/data"][:, 40:46] = 1 << 19
+    parameters = Parameters(baseline_below=5000)
+    manifest, found = shadowed.corrected(parameters, tmp_path)
+    assert manifest.files[0].reference_only
+    assert_same(found, reference(shadowed, parameters.model_dump_json()))
+    assert not np.array_equal(found["energy"], reference(shadowed)["energy"])
+
+
 # -- trains and frames ------------------------------------------------------------------------------------------------
 
 
