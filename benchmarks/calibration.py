@@ -46,6 +46,7 @@ from xdc_testbed.calibration.constants import fold
 from xdc_testbed.calibration.corrected_file import CorrectedFile
 from xdc_testbed.calibration.detectors import AGIPD, JUNGFRAU
 from xdc_testbed.calibration.frames import Frames, Place
+from xdc_testbed.calibration.inputs import opened
 from xdc_testbed.calibration.native import files as native_files
 from xdc_testbed.calibration.pixels import Corrected, Pixels
 
@@ -266,9 +267,10 @@ def _copy_volume(raw: Path, out: Path, written: int) -> None:
 
 def _reading(raw: Path, frames: int) -> None:
     """Frames of a chunked file beside plain pread, two threads each."""
-    with h5py.File(raw) as file, ThreadPoolExecutor(THREADS) as pool:
+    with h5py.File(raw) as file, opened(raw) as there, ThreadPoolExecutor(THREADS) as pool:
         dataset = file["INSTRUMENT/SPB_IRDA_JF4M/DET/JNGFR01:daqOutput/data/adc"]
-        descriptor = os.open(raw, os.O_RDONLY)
+        descriptor = there.descriptor
+        assert descriptor is not None
         room = [aligned((4, *JF_FRAME), np.uint16) for _ in range(THREADS)]
         parts = [np.arange(t, frames - 3, 4 * THREADS) for t in range(0, 4 * THREADS, 4)]
 
@@ -281,13 +283,12 @@ def _reading(raw: Path, frames: int) -> None:
             for first in parts[thread].tolist():
                 os.preadv(descriptor, [room[thread].reshape(-1).view(np.uint8).data], 4096 + first // 4 * size)
 
-        def opened(work: Callable[[int], None]) -> Callable[[], object]:
+        def both(work: Callable[[int], None]) -> Callable[[], object]:
             return lambda: list(pool.map(work, range(THREADS)))
 
         place = Place(np.arange(frames), np.zeros(frames, np.intp))
-        source = Frames(dataset, JF_FRAME, descriptor)
-        taken = in_turn({"limit": opened(plain), "ours": opened(ours)})
-        os.close(descriptor)
+        source = Frames(dataset, JF_FRAME, there)
+        taken = in_turn({"limit": both(plain), "ours": both(ours)})
     show("chunked reading: of plain pread by two threads", of(taken["limit"], taken["ours"]), "ratio", at_least=0.80)
 
 

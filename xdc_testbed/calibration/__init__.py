@@ -16,11 +16,13 @@ from xdc_testbed.calibration.failures import (
     ConstantsMismatch,
     ConstantsMissing,
     ConstantsOutdated,
+    InputChanged,
     InputInvalid,
     InputTruncated,
 )
+from xdc_testbed.calibration.inputs import Ranges
 from xdc_testbed.calibration.manifest import CalibrationManifest, Parameters
-from xdc_testbed.calibration.pipeline import calibrate_file, calibrate_run
+from xdc_testbed.calibration.pipeline import calibrate_file, calibrate_run, calibrate_stream
 
 __all__ = [
     "CalibrationError",
@@ -29,9 +31,12 @@ __all__ = [
     "ConstantsMismatch",
     "ConstantsMissing",
     "ConstantsOutdated",
+    "InputChanged",
     "InputInvalid",
     "InputTruncated",
     "Parameters",
+    "Ranges",
     "calibrate_file",
     "calibrate_run",
+    "calibrate_stream",
 ]

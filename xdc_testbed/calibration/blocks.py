@@ -5,18 +5,19 @@ a handful of blocks, however long the file. What comes out does not depend on th
 that are known beforehand, chunks of flags are stored in the order of the plan.
 
 A block goes through the native kernels slab by slab, without ever being whole in memory (`native.files`), or frame by
-frame through numpy.
+frame through numpy. Of a file that is elsewhere, blocks are fetched ahead, each in as few ranges as possible.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +26,11 @@ from isal import isal_zlib
 from xdc_testbed.calibration import engine as engines
 from xdc_testbed.calibration import native
 from xdc_testbed.calibration.badpixels import BadPixels
-from xdc_testbed.calibration.checksums import Passed
 from xdc_testbed.calibration.constants import ModuleConstants
-from xdc_testbed.calibration.corrected_file import CorrectedFile
 from xdc_testbed.calibration.detector import Detector
 from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.frames import Frames, Indices, Place, runs
+from xdc_testbed.calibration.inputs import Input, fetch
 from xdc_testbed.calibration.manifest import Parameters
 from xdc_testbed.calibration.native import Counts, Run
 from xdc_testbed.calibration.native import files as native_files
@@ -43,6 +43,12 @@ BLOCK_BYTES = 16 << 20
 FRAME_BLOCK_BYTES = 4 << 20
 """The same where a block is whole in memory."""
 
+STREAM_BLOCK_BYTES = 4 << 20
+"""Raw pixels of a block that comes or goes as a stream."""
+
+CONNECTIONS = 4
+"""Blocks that are fetched at once from elsewhere."""
+
 TRAINS_TOGETHER = 8
 """Trains over which frames of one memory cell are collected."""
 
@@ -53,16 +59,27 @@ _OUT_OF_RANGE = int(BadPixels.VALUE_OUT_OF_RANGE).bit_length() - 1
 Progress = Callable[[int, int], None]
 
 
+class Target(Protocol):
+    """Where corrected frames go. streamed: one block after the other."""
+
+    @property
+    def streamed(self) -> bool: ...
+
+    def room(self, frames: Indices) -> native_files.Stored:
+        """Where the energies of frames are put."""
+
+
 @dataclass(frozen=True)
 class Work:
-    """One file: where its frames are, what corrects them, and where they go.
+    """One file: where its frames are, and what corrects them.
 
     image, code: frames of the pixels, and of the gain codes when they are a dataset of their own; cells: memory cell of
     each frame; stages: gain stage of each frame where that is known, a block then has one of them; together: frames
-    within which the order is free; read, written: what passed of both files; lower: where the same frames are in medium
-    and in low gain, when each pixel takes one of the three.
+    within which the order is free; lower: where the same frames are in medium and in low gain, when each pixel takes
+    one of the three.
     """
 
+    source: Input
     detector: Detector
     engine: Engine
     constants: ModuleConstants
@@ -73,10 +90,6 @@ class Work:
     cells: npt.NDArray[np.int64]
     stages: npt.NDArray[np.uint8] | None
     together: int
-    target: CorrectedFile
-    descriptor: int
-    read: Passed
-    written: Passed
     lower: tuple[Place, ...] = ()
 
     @property
@@ -84,6 +97,21 @@ class Work:
         """Whether blocks go through the native kernels, slab by slab."""
         kernel = engines.kernel_for(self.engine, self.detector, self.parameters)
         return kernel == "native" and not reduces(self.parameters) and not self.lower
+
+    @property
+    def staging(self) -> int:
+        """Where the native kernels find the gain stage."""
+        return self.detector.coding_for(self.parameters, in_word=self.code is None).staging
+
+    @property
+    def codes(self) -> Frames | None:
+        """Gain codes where they are asked for."""
+        return self.code if self.staging == native.CODE_IN_BYTE else None
+
+    @property
+    def direct(self) -> bool:
+        """Whether all that is asked for is read at its offsets."""
+        return self.image.direct and (self.codes is None or self.codes.direct)
 
     def of_block(self, which: Indices) -> Work:
         """The same for frames of one block, in fixed gain where their stage is known."""
@@ -93,35 +121,76 @@ class Work:
         return replace(self, parameters=self.parameters.model_copy(update=update))
 
 
-def correct_blocks(work: Work, progress: Progress | None = None) -> Counts:
-    """Correct all frames of a file. Raises CalibrationError for input, OSError for output."""
-    counts, done = Counts.zero(), 0
-    threads = work.engine.threads
-    room = threading.local()
-    waiting: deque[tuple[Indices, Future[_Done]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="calibrate")
+@dataclass(frozen=True)
+class Part:
+    """Bytes of the raw file that passed, frame by frame. offsets: in the file; size: bytes of each."""
+
+    offsets: npt.NDArray[np.int64]
+    size: int
+    stored: native_files.Stored
+
+
+@dataclass(frozen=True)
+class Block:
+    """Corrected frames: deflated flags, where their energies are, what was counted, and what of the raw file passed."""
+
+    which: Indices
+    flags: native_files.Flags
+    energy: native_files.Stored
+    counts: Counts
+    read: tuple[Part, ...] = ()
+
+
+Fetched = Future[tuple[npt.NDArray[np.uint8], list[npt.NDArray[np.int64]]]]
+
+
+def correct_blocks(work: Work, target: Target, progress: Progress | None = None) -> Iterator[Block]:
+    """Correct all frames of a file, block by block in the order of the plan.
+
+    Raises CalibrationError for input, OSError for output, and what a storage has to say.
+    """
+    ahead = 2 * work.engine.threads + (CONNECTIONS if work.source.descriptor is None else 0)
+    done, rooms = 0, threading.local()
+    waiting: deque[Future[Block]] = deque()
+    fetching = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="fetch")
+    pool = ThreadPoolExecutor(work.engine.threads, thread_name_prefix="calibrate")
+
+    def first() -> Block:
+        nonlocal done
+        block = waiting.popleft().result()
+        done += block.which.size
+        if progress:
+            progress(done, len(work.place))
+        return block
+
     try:
-        for which in plan(work):
-            waiting.append((which, pool.submit(_block, work, which, room)))
-            if len(waiting) > 2 * threads:
-                done += _store(work, *waiting.popleft(), counts)
-                if progress:
-                    progress(done, len(work.place))
+        for which in plan(work, streamed=target.streamed):
+            of_block = work.of_block(which)
+            fetched = None
+            if work.source.descriptor is None and work.in_slabs and of_block.direct:
+                fetched = fetching.submit(_fetch, of_block, which)
+            waiting.append(pool.submit(_block, of_block, target, which, rooms, fetched))
+            if len(waiting) > ahead:
+                yield first()
         while waiting:
-            done += _store(work, *waiting.popleft(), counts)
-            if progress:
-                progress(done, len(work.place))
+            yield first()
     finally:
+        fetching.shutdown(wait=False, cancel_futures=True)
         pool.shutdown(wait=True, cancel_futures=True)
-    return counts
 
 
-def plan(work: Work) -> Iterator[Indices]:
-    """Which frames make a block: sorted by memory cell within `together`, in file order where HDF5 has to read."""
-    frames, bytes_ = len(work.place), work.image.buffer(1).nbytes
-    most = max(1, (BLOCK_BYTES if work.in_slabs and work.image.direct else FRAME_BLOCK_BYTES) // bytes_)
-    size = max(1, min(most, frames // (4 * work.engine.threads)))  # a short file has work for every thread, too
-    together = max(most, work.together) if work.image.direct else size
+def plan(work: Work, *, streamed: bool = False) -> Iterator[Indices]:
+    """Which frames make a block: sorted by memory cell within `together`, in file order where HDF5 has to read.
+
+    What comes or goes as a stream is in file order, in the same blocks whatever the number of threads.
+    """
+    frames, bytes_ = len(work.place), work.image.size
+    if streamed or work.source.descriptor is None:
+        size = together = max(1, STREAM_BLOCK_BYTES // bytes_)
+    else:
+        most = max(1, (BLOCK_BYTES if work.in_slabs and work.image.direct else FRAME_BLOCK_BYTES) // bytes_)
+        size = max(1, min(most, frames // (4 * work.engine.threads)))  # a short file has work for every thread, too
+        together = max(most, work.together) if work.image.direct else size
     for start in range(0, frames, together):
         window = np.arange(start, min(start + together, frames), dtype=np.intp)
         if together > size:
@@ -134,16 +203,6 @@ def plan(work: Work) -> Iterator[Indices]:
 def _by_stage(window: Indices, stages: npt.NDArray[np.uint8]) -> Iterator[Indices]:
     for stage in np.unique(stages[window]):
         yield window[stages[window] == stage]
-
-
-@dataclass(frozen=True)
-class _Done:
-    """Deflated chunks of one block, its counts, and what of both files passed."""
-
-    flags: native_files.Flags
-    counts: Counts
-    read: tuple[native_files.InFile, ...] = ()
-    written: native_files.InFile | None = None
 
 
 @dataclass(frozen=True)
@@ -163,18 +222,25 @@ def _room(work: Work, frames: int) -> _Room:
     )
 
 
-def _block(work: Work, which: Indices, rooms: threading.local) -> _Done:
-    work = work.of_block(which)
-    return _in_slabs(work, which) if work.in_slabs else _in_frames(work, which, rooms)
+def _fetch(work: Work, which: Indices) -> tuple[npt.NDArray[np.uint8], list[npt.NDArray[np.int64]]]:
+    wanted = [work.image] + ([work.codes] if work.codes else [])
+    return fetch(work.source, [(frames.offsets(work.place, which), frames.size) for frames in wanted])
 
 
-def _in_slabs(work: Work, which: Indices) -> _Done:
+def _block(work: Work, target: Target, which: Indices, rooms: threading.local, fetched: Fetched | None) -> Block:
+    return _in_slabs(work, target, which, fetched) if work.in_slabs else _in_frames(work, target, which, rooms)
+
+
+def _in_slabs(work: Work, target: Target, which: Indices, fetched: Fetched | None) -> Block:
     steps, cells = engines.native_steps(
         work.detector, work.cells[which], work.constants, work.parameters, in_word=work.code is None
     )
-    raw, gain = _sources(work, which, steps.coding.staging)
-    energy = native_files.InFile.at(work.descriptor, _energy_offsets(work, which, 4), 4)
-    counts = Counts.zero()
+    if work.direct:
+        read = tuple(_parts(work, which, fetched))
+        raw, gain = read[0].stored, read[1].stored if len(read) > 1 else None
+    else:
+        read, (raw, gain) = (), _through_hdf5(work, which)
+    energy, counts = target.room(which), Counts.zero()
     flags = native_files.correct(
         raw,
         gain,
@@ -186,30 +252,41 @@ def _in_slabs(work: Work, which: Indices) -> _Done:
         counts=counts,
         instructions=work.engine.instructions,
     )
-    read = tuple(place for place in (raw, gain) if isinstance(place, native_files.InFile))
-    return _Done(flags, counts, read, energy)
+    return Block(which, flags, energy, counts, read)
 
 
-def _sources(work: Work, which: Indices, staging: int) -> tuple[native_files.Frames, native_files.Frames | None]:
-    """Values and gain of frames: where they lie in the file, or read where HDF5 has to. No gain where nobody asks."""
-    place, separate = work.place, staging == native.CODE_IN_BYTE
-    if work.image.direct and not (separate and work.code and not work.code.direct):
-        image = native_files.InFile.at(work.image.descriptor, work.image.offsets(place, which), 2)
-        if work.code and separate:
-            return image, native_files.InFile.at(work.code.descriptor, work.code.offsets(place, which), 1)
-        if staging == native.THRESHOLDS:  # value and analog gain value lie one after the other
-            plane = 2 * int(np.prod(work.detector.frame))
-            return image, native_files.InFile.at(image.descriptor, image.offsets + plane, 2)
-        return image, None
+def _parts(work: Work, which: Indices, fetched: Fetched | None) -> Iterator[Part]:
+    """Values of frames, and what they say of their gain where that is beside them."""
+    memory, at = fetched.result() if fetched else (None, [])
+    pixels = math.prod(work.detector.frame)
+
+    def part(frames: Frames, number: int, size: int, beyond: int = 0) -> Part:
+        offsets = frames.offsets(work.place, which) + beyond
+        if memory is not None:
+            adler = np.ones(which.size, np.uint32)
+            return Part(offsets, pixels * size, native_files.InMemory(memory, at[number] + beyond, size, adler))
+        if work.source.descriptor is None:
+            raise ValueError("a file that is elsewhere has to be fetched")
+        return Part(offsets, pixels * size, native_files.InFile.at(work.source.descriptor, offsets, size))
+
+    yield part(work.image, 0, 2)
+    if work.codes:
+        yield part(work.codes, 1, 1)
+    elif work.staging == native.THRESHOLDS:  # value and analog gain value lie one after the other
+        yield part(work.image, 0, 2, 2 * pixels)
+
+
+def _through_hdf5(work: Work, which: Indices) -> tuple[native_files.Stored, native_files.Stored | None]:
     stored, code = work.image.buffer(which.size), None
-    work.image.read(place, which, stored)
-    if work.code and separate:
-        code = work.code.buffer(which.size)
-        work.code.read(place, which, code)
-    return work.detector.views(stored, code)
+    work.image.read(work.place, which, stored)
+    if work.codes:
+        code = work.codes.buffer(which.size)
+        work.codes.read(work.place, which, code)
+    values, gain = work.detector.views(stored, code)
+    return native_files.InMemory.of(values), None if gain is None else native_files.InMemory.of(gain)
 
 
-def _in_frames(work: Work, which: Indices, rooms: threading.local) -> _Done:
+def _in_frames(work: Work, target: Target, which: Indices, rooms: threading.local) -> Block:
     number = which.size
     room: _Room | None = getattr(rooms, "room", None)
     if room is None or room.image.shape[0] < number:
@@ -221,9 +298,10 @@ def _in_frames(work: Work, which: Indices, rooms: threading.local) -> _Done:
         _correct(work, work.place, which, room, out, counts)
     stored, beyond = reduce(out.energy, out.mask, work.parameters)
     counts.reasons[_OUT_OF_RANGE] += beyond
-    _write(work, which, stored)
+    energy = target.room(which)
+    _put(energy, stored)
     flags = native_files.Flags(tuple(map(_deflated, out.stage)), tuple(map(_deflated, out.mask)))
-    return _Done(flags, counts)
+    return Block(which, flags, energy, counts)
 
 
 def _correct(work: Work, place: Place, which: Indices, room: _Room, out: Corrected, counts: Counts | None) -> Pixels:
@@ -251,19 +329,20 @@ def _combine(work: Work, which: Indices, room: _Room, out: Corrected, counts: Co
     engines.count(out, counts)
 
 
-def _energy_offsets(work: Work, which: Indices, itemsize: int) -> npt.NDArray[np.int64]:
-    size = itemsize * int(np.prod(work.detector.frame))
-    offsets: npt.NDArray[np.int64] = work.target.energy_offset + size * which.astype(np.int64)
-    return offsets
-
-
-def _write(work: Work, which: Indices, energy: npt.NDArray[Any]) -> None:
-    size, offsets = energy[0].nbytes, _energy_offsets(work, which, energy.itemsize)
-    view = energy.reshape(-1).view(np.uint8).data
-    for first, last in runs(offsets, size):
-        rest, at = view[first * size : last * size], int(offsets[first])
+def _put(place: native_files.Stored, energy: npt.NDArray[Any]) -> None:
+    """Energies of frames to where they go, with their checksums."""
+    values = energy.reshape(len(energy), -1).view(np.uint8)
+    if place.adler is not None:
+        place.adler[:] = [isal_zlib.adler32(frame) for frame in values]
+    if isinstance(place, native_files.InMemory):
+        for at, frame in zip(place.offsets.tolist(), values, strict=True):
+            place.memory[at : at + frame.size] = frame
+        return
+    size, view = values.shape[1], values.reshape(-1).data
+    for first, last in runs(place.offsets, size):
+        rest, at = view[first * size : last * size], int(place.offsets[first])
         while rest:
-            put = os.pwrite(work.descriptor, rest, at)
+            put = os.pwrite(place.descriptor, rest, at)
             rest, at = rest[put:], at + put
 
 
@@ -272,17 +351,3 @@ def _deflated(frame: npt.NDArray[Any]) -> bytes:
     if native.why_not() is None:
         return native_files.deflated(frame, native.instructions())
     return isal_zlib.compress(frame, DEFLATE_LEVEL)
-
-
-def _store(work: Work, which: Indices, future: Future[_Done], counts: Counts) -> int:
-    done = future.result()
-    for frame, stage, mask in zip(which.tolist(), done.flags.stage, done.flags.mask, strict=True):
-        work.target.write_flags(frame, stage, mask)
-    pixels = int(np.prod(work.detector.frame))
-    for place in done.read:
-        work.read.add(place.offsets, pixels * place.size, place.adler)
-    if done.written:
-        work.written.add(done.written.offsets, pixels * done.written.size, done.written.adler)
-    counts.stages += done.counts.stages
-    counts.reasons += done.counts.reasons
-    return int(which.size)

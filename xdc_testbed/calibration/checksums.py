@@ -6,7 +6,7 @@ it, so it is the one digest that a file has at both ends of its way; see docs/ex
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from isal import isal_zlib
 
 _BASE = 65521
 _BLOCK = 1 << 20
+
+Read = Callable[[int, int], bytes]
+"""Bytes of a file: how many, and from where on. Fewer at its end."""
 
 
 class Passed:
@@ -26,24 +29,48 @@ class Passed:
         """Parts of `size` bytes each."""
         self._parts.append((offsets, size, adler))
 
-    def adler32(self, descriptor: int, size: int) -> int:
-        """Of the file of `size` bytes, all of it. Raises OSError."""
-        starts = np.concatenate([np.empty(0, np.int64), *(at for at, _, _ in self._parts)])
-        lengths = np.concatenate([np.empty(0, np.int64), *(np.full(len(at), n) for at, n, _ in self._parts)])
-        values = np.concatenate([np.empty(0, np.int64), *(a.astype(np.int64) for _, _, a in self._parts)])
-        order = np.argsort(starts)
-        starts, lengths, values = starts[order], lengths[order], values[order]
+    def overlaps(self, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of other parts, which have a byte in common with a part that passed."""
+        starts, lengths, _ = self._in_order()
+        ends = np.append(0, np.maximum.accumulate(starts + lengths))
+        found: npt.NDArray[np.bool_] = ends[np.searchsorted(starts, end, "left")] > begin
+        return found
+
+    def adler32(self, read: Read, size: int) -> int:
+        """Of the file of `size` bytes, all of it. Raises what `read` raises."""
+        starts, lengths, values = self._in_order()
         ends = starts + lengths
         if (starts[1:] < ends[:-1]).any() or (ends > size).any():  # a part that passed twice counts for nothing
             starts = lengths = values = ends = np.empty(0, np.int64)
         from_, until = np.append(0, ends), np.append(starts, size)
         gaps = from_ < until
-        read = [_read(descriptor, *span) for span in zip(from_[gaps].tolist(), until[gaps].tolist(), strict=True)]
+        more = [_read(read, *span) for span in zip(from_[gaps].tolist(), until[gaps].tolist(), strict=True)]
         starts = np.append(starts, from_[gaps])
         order = np.argsort(starts)
         return _together(
-            np.append(lengths, (until - from_)[gaps])[order], np.append(values, np.array(read, np.int64))[order]
+            np.append(lengths, (until - from_)[gaps])[order], np.append(values, np.array(more, np.int64))[order]
         )
+
+    def _in_order(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where parts begin, their lengths and their checksums."""
+        starts = np.concatenate([np.empty(0, np.int64), *(at for at, _, _ in self._parts)])
+        lengths = np.concatenate([np.empty(0, np.int64), *(np.full(len(at), n) for at, n, _ in self._parts)])
+        values = np.concatenate([np.empty(0, np.int64), *(a.astype(np.int64) for _, _, a in self._parts)])
+        order = np.argsort(starts)
+        return starts[order], lengths[order], values[order]
+
+
+class Sum:
+    """Adler-32 of bytes that pass in their order."""
+
+    def __init__(self) -> None:
+        self.adler32 = 1
+
+    def over(self, parts: Iterable[memoryview]) -> Iterator[memoryview]:
+        """The same parts; each is counted when it is given on."""
+        for part in parts:
+            self.adler32 = isal_zlib.adler32(part, self.adler32)
+            yield part
 
 
 def _together(lengths: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> int:
@@ -55,10 +82,10 @@ def _together(lengths: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> 
     return two << 16 | one
 
 
-def _read(descriptor: int, at: int, end: int) -> int:
+def _read(read: Read, at: int, end: int) -> int:
     adler = 1
     while at < end:
-        block = os.pread(descriptor, min(_BLOCK, end - at), at)
+        block = read(min(_BLOCK, end - at), at)
         if not block:  # it has become shorter: whoever reads it for more than a checksum notices
             break
         adler, at = isal_zlib.adler32(block, adler), at + len(block)

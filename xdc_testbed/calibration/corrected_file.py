@@ -7,14 +7,19 @@ or of the machine goes in: the same content gives the same bytes.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
+from xdc_testbed.calibration.native.files import InFile
 from xdc_testbed.calibration.raw_file import RawFile
 
 FORMAT_VERSION = b"1.2"
@@ -30,54 +35,90 @@ _DEFAULTS: dict[str, Any] = {
 _PADDING = 16
 
 
+@dataclass(frozen=True)
+class Datasets:
+    """The pixels of a corrected file, by dataset. per_row: frames in one row; several: rows have an axis for them."""
+
+    energy: h5py.Dataset
+    stage: h5py.Dataset
+    mask: h5py.Dataset
+    per_row: int
+    several: bool
+
+    def chunk(self, frame: int) -> tuple[int, ...]:
+        """Where in the datasets the chunk of a frame begins."""
+        row, position = divmod(frame, self.per_row)
+        return (row, position, 0, 0) if self.several else (row, 0, 0)
+
+
+def describe(
+    file: h5py.File, raw: RawFile, *, dtype: np.dtype[Any], legacy_names: bool, in_one_piece: bool = True
+) -> Datasets:
+    """Put all into a file but its pixels. in_one_piece: energies are so, else one frame per chunk."""
+    detector = raw.module.detector
+    rows = raw.index.rows.size
+    stored = raw.dataset(detector.image).shape
+    row_shape = detector.row(stored)
+    chunk = (1,) * (1 + len(row_shape) - len(detector.frame)) + detector.frame
+    _write_metadata(file, raw, legacy_names=legacy_names)
+    _write_index(file, raw)
+    group = file.create_group(f"INSTRUMENT/{raw.module.corrected_source}/{detector.group}")
+    group["trainId"] = np.repeat(raw.index.train_ids, raw.index.count.astype(np.intp))
+    for key in detector.per_row:
+        if raw.has(key):
+            group[key] = raw.column(key)
+    shape = (rows, *row_shape)
+    folder, _, image = detector.image.rpartition("/")
+    beside = group.require_group(folder) if folder else group
+    if rows and in_one_piece:
+        energy = _allocated(beside, image, shape, dtype)
+    else:
+        energy = beside.create_dataset(image, shape, dtype, chunks=chunk if rows else None)
+    layout: dict[str, Any] = {"chunks": chunk, "compression": "gzip", "compression_opts": 1} if rows else {}
+    stage = beside.create_dataset("gain", shape, "u1", **layout)
+    mask = beside.create_dataset("mask", shape, "u4", **layout)
+    if legacy_names:
+        for top in ("INDEX", "INSTRUMENT"):
+            file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(f"/{top}/{raw.module.corrected_source}")
+    return Datasets(energy, stage, mask, detector.frames_per_row(stored), detector.several)
+
+
 class CorrectedFile:
-    """An open corrected file: all but its pixels is there when it is opened."""
+    """An open corrected file: all but its pixels is there when it is opened. Energies are written past HDF5.
 
-    def __init__(self, file: h5py.File, raw: RawFile, *, dtype: np.dtype[Any], legacy_names: bool) -> None:
-        detector = raw.module.detector
-        rows = raw.index.rows.size
-        stored = raw.dataset(detector.image).shape
-        row_shape = detector.row(stored)
-        chunk = (1,) * (1 + len(row_shape) - len(detector.frame)) + detector.frame
-        _write_metadata(file, raw, legacy_names=legacy_names)
-        _write_index(file, raw)
-        group = file.create_group(f"INSTRUMENT/{raw.module.corrected_source}/{detector.group}")
-        group["trainId"] = np.repeat(raw.index.train_ids, raw.index.count.astype(np.intp))
-        for key in detector.per_row:
-            if raw.has(key):
-                group[key] = raw.column(key)
-        shape = (rows, *row_shape)
-        self._per_row, self._several = detector.frames_per_row(stored), detector.several
-        folder, _, image = detector.image.rpartition("/")
-        beside = group.require_group(folder) if folder else group
-        self._energy = _allocated(beside, image, shape, dtype) if rows else beside.create_dataset(image, shape, dtype)
-        layout: dict[str, Any] = {"chunks": chunk, "compression": "gzip", "compression_opts": 1} if rows else {}
-        self._stage = beside.create_dataset("gain", shape, "u1", **layout)
-        self._mask = beside.create_dataset("mask", shape, "u4", **layout)
-        if legacy_names:
-            for top in ("INDEX", "INSTRUMENT"):
-                file[f"{top}/{raw.module.raw_source}"] = h5py.SoftLink(f"/{top}/{raw.module.corrected_source}")
+    frame_bytes: of the energies of a frame.
+    """
 
-    @property
-    def energy_offset(self) -> int:
-        """Where in the file the energies begin, frame after frame."""
-        return int(self._energy.id.get_offset())
+    streamed = False
+
+    def __init__(self, datasets: Datasets, frame: tuple[int, int], descriptor: int) -> None:
+        self._datasets, self._descriptor = datasets, descriptor
+        self._itemsize = datasets.energy.dtype.itemsize
+        self.frame_bytes = self._itemsize * math.prod(frame)
+
+    def room(self, frames: npt.NDArray[np.intp]) -> InFile:
+        """Where the energies of frames go."""
+        start = int(self._datasets.energy.id.get_offset())
+        return InFile.at(self._descriptor, start + self.frame_bytes * frames.astype(np.int64), self._itemsize)
 
     def write_flags(self, frame: int, stage: bytes, mask: bytes) -> None:
         """Put the deflated stages and mask of one frame."""
-        row, position = divmod(frame, self._per_row)
-        at = (row, position, 0, 0) if self._several else (row, 0, 0)
-        self._stage.id.write_direct_chunk(at, stage)
-        self._mask.id.write_direct_chunk(at, mask)
+        at = self._datasets.chunk(frame)
+        self._datasets.stage.id.write_direct_chunk(at, stage)
+        self._datasets.mask.id.write_direct_chunk(at, mask)
 
 
 @contextmanager
 def create_corrected(path: Path, raw: RawFile, *, dtype: np.dtype[Any], legacy_names: bool) -> Iterator[CorrectedFile]:
     """Create the file with all but its pixels, energies of type `dtype`. An existing file is overwritten."""
     with h5py.File(path, "w") as file:
-        corrected = CorrectedFile(file, raw, dtype=dtype, legacy_names=legacy_names)
+        datasets = describe(file, raw, dtype=dtype, legacy_names=legacy_names)
         file.flush()
-        yield corrected
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            yield CorrectedFile(datasets, raw.module.detector.frame, descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _allocated(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:

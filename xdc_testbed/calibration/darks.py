@@ -25,6 +25,7 @@ from xdc_testbed.calibration.constants import DIMENSIONS
 from xdc_testbed.calibration.detector import DarkNames, Module
 from xdc_testbed.calibration.failures import DarksInvalid, InputInvalid, OutputFailed
 from xdc_testbed.calibration.frames import Frames
+from xdc_testbed.calibration.inputs import opened
 from xdc_testbed.calibration.manifest import Condition, Parameters
 from xdc_testbed.calibration.native import CODE_IN_BYTE, CODE_IN_WORD, THRESHOLDS
 from xdc_testbed.calibration.pipeline import frames_of, raw_files
@@ -216,28 +217,24 @@ class _Total:
 
 def _add(path: Path, stage: int, total: _Total) -> int:
     """Add the frames of one file. Returns how many."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with open_raw(path) as raw:
-            detector = raw.module.detector
-            place, cells, used = frames_of(select(raw, Parameters()))
-            cells = np.zeros_like(cells) if _single(raw) else cells
-            image = Frames(raw.dataset(detector.image), detector.unit, descriptor)
-            code = Frames(raw.dataset(detector.code), detector.frame, descriptor) if detector.code else None
-            which = np.flatnonzero(used)
-            for first in range(0, which.size, _BLOCK):
-                block = which[first : first + _BLOCK]
-                stored, codes = image.buffer(block.size), code.buffer(block.size) if code else None
-                image.read(place, block, stored)
-                if code and codes is not None:
-                    code.read(place, block, codes)
-                words, gain = detector.views(stored, codes)
-                for number, frame in enumerate(block):
-                    one = None if gain is None else gain[number]
-                    total.add(int(cells[frame]), *_in_stage(raw, words[number], one, stage))
-            return int(which.size)
-    finally:
-        os.close(descriptor)
+    with opened(path) as source, open_raw(source.hdf5) as raw:
+        detector = raw.module.detector
+        place, cells, used = frames_of(select(raw, Parameters()))
+        cells = np.zeros_like(cells) if _single(raw) else cells
+        image = Frames(raw.dataset(detector.image), detector.unit, source)
+        code = Frames(raw.dataset(detector.code), detector.frame, source) if detector.code else None
+        which = np.flatnonzero(used)
+        for first in range(0, which.size, _BLOCK):
+            block = which[first : first + _BLOCK]
+            stored, codes = image.buffer(block.size), code.buffer(block.size) if code else None
+            image.read(place, block, stored)
+            if code and codes is not None:
+                code.read(place, block, codes)
+            words, gain = detector.views(stored, codes)
+            for number, frame in enumerate(block):
+                one = None if gain is None else gain[number]
+                total.add(int(cells[frame]), *_in_stage(raw, words[number], one, stage))
+        return int(which.size)
 
 
 def _in_stage(

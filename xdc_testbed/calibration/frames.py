@@ -7,7 +7,6 @@ time.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration.damage import reading
-from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
+from xdc_testbed.calibration.failures import InputInvalid
+from xdc_testbed.calibration.inputs import Input
 
 _HDF5 = threading.Lock()  # h5py has a lock of its own; this one keeps blocks together, so that a chunk is decoded once
 
@@ -40,11 +40,11 @@ class Place:
 class Frames:
     """Frames of one dataset. unit: shape of one frame as stored; several may be in one row."""
 
-    def __init__(self, dataset: h5py.Dataset, unit: tuple[int, ...], descriptor: int) -> None:
-        self._dataset, self._unit, self._descriptor = dataset, unit, descriptor
+    def __init__(self, dataset: h5py.Dataset, unit: tuple[int, ...], source: Input) -> None:
+        self._dataset, self._unit, self._source = dataset, unit, source
         with reading(InputInvalid):
             self._offsets = _offsets(dataset, unit)
-        self._bytes = int(np.prod(unit)) * dataset.dtype.itemsize
+        self._bytes = int(np.prod(unit)) * int(dataset.dtype.itemsize)
 
     @property
     def direct(self) -> bool:
@@ -52,9 +52,9 @@ class Frames:
         return self._offsets is not None
 
     @property
-    def descriptor(self) -> int:
-        """Of the raw file."""
-        return self._descriptor
+    def size(self) -> int:
+        """Bytes of one frame."""
+        return self._bytes
 
     def offsets(self, place: Place, which: Indices) -> npt.NDArray[np.int64]:
         """Where in the file the frames `which` begin; only of frames that are read at their offsets."""
@@ -75,16 +75,7 @@ class Frames:
         offsets = self.offsets(place, which)
         view = out[: which.size].reshape(-1).view(np.uint8).data
         for first, last in runs(offsets, self._bytes):
-            wanted = view[first * self._bytes : last * self._bytes]
-            at = int(offsets[first])
-            while wanted:
-                try:
-                    got = os.preadv(self._descriptor, [wanted], at)
-                except OSError as error:
-                    raise InputInvalid(f"input cannot be read at byte {at}: {error.strerror}") from error
-                if not got:
-                    raise InputTruncated(f"input ends at byte {at}, in a frame of {self._dataset.name}")
-                wanted, at = wanted[got:], at + got
+            self._source.read_into(int(offsets[first]), view[first * self._bytes : last * self._bytes])
 
     def _read_through_hdf5(self, rows: Indices, positions: Indices, out: npt.NDArray[Any]) -> None:
         several = len(self._dataset.shape) > len(self._unit) + 1

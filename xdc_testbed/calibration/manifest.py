@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from xxhash import xxh3_64
@@ -91,9 +91,14 @@ class FileRecord(_Record):
     def of(cls, path: Path, name: str | None = None, passed: Passed | None = None) -> FileRecord:
         """Read the file, but for the parts that passed already."""
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            adler32 = (passed or Passed()).adler32(file.fileno(), size)
-        return cls(name=name or path.name, size=size, adler32=f"{adler32:08x}")
+            return cls.of_open(file, name or path.name, passed or Passed())
+
+    @classmethod
+    def of_open(cls, file: BinaryIO, name: str, passed: Passed) -> FileRecord:
+        """The same of an open file."""
+        size = os.fstat(file.fileno()).st_size
+        adler32 = passed.adler32(partial(os.pread, file.fileno()), size)
+        return cls(name=name, size=size, adler32=f"{adler32:08x}")
 
 
 class ConstantRecord(_Record):
@@ -132,7 +137,8 @@ class FileOutcome(_Record):
     over, because their ID is flagged invalid or does not increase; trains_left_out, frames_left_out: not asked for;
     frames_unlit: of these, left out because they hold no data by the lit frame finder; trains_untold: trains of which
     the finder told nothing, and which are kept whole;
-    reference_only: what was asked for has no native kernel, so that the numpy reference did it; pixels_by_stage: keys
+    reference_only: what was asked for has no native kernel, so that the numpy reference did it; streamed: the corrected
+    file is one stream (`calibrate_stream`), which has its bytes in another order; pixels_by_stage: keys
     "0", "1", "2", "none"; pixels_by_reason: of the bad-pixel mask.
     """
 
@@ -153,6 +159,7 @@ class FileOutcome(_Record):
     frames_unlit: int = 0
     trains_untold: int = 0
     reference_only: bool = False
+    streamed: bool = False
     frames: int = 0
     pixels_by_stage: dict[str, int] = {}
     pixels_by_reason: dict[str, int] = {}

@@ -1,5 +1,5 @@
-"""Raw file in, corrected file and manifest out. Memory is bounded by a few blocks of frames and the
-constants of one module.
+"""Raw file in, corrected file and manifest out. Memory is bounded by a few blocks of frames and the constants of one
+module, wherever the raw file comes from and the corrected file goes to.
 
 The corrected file appears under its name only when it is complete: it is written beside it and renamed.
 """
@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,22 +21,16 @@ import numpy.typing as npt
 
 from xdc_testbed.calibration import engine
 from xdc_testbed.calibration.badpixels import reasons
-from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Progress, Work, correct_blocks
-from xdc_testbed.calibration.checksums import Passed
+from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Block, Progress, Target, Work, correct_blocks
+from xdc_testbed.calibration.checksums import Passed, Sum
 from xdc_testbed.calibration.completeness import gaps
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
 from xdc_testbed.calibration.detectors import is_of_module
 from xdc_testbed.calibration.engine import Engine
-from xdc_testbed.calibration.failures import (
-    CalibrationError,
-    InputChanged,
-    InputInvalid,
-    NoDetector,
-    NothingSelected,
-    OutputFailed,
-)
+from xdc_testbed.calibration.failures import CalibrationError, InputInvalid, NoDetector, NothingSelected, OutputFailed
 from xdc_testbed.calibration.frames import Frames, Place
+from xdc_testbed.calibration.inputs import Input, Ranges, opened
 from xdc_testbed.calibration.lit_frames import LitFrames
 from xdc_testbed.calibration.manifest import (
     CalibrationManifest,
@@ -52,6 +47,7 @@ from xdc_testbed.calibration.packed import open_constants
 from xdc_testbed.calibration.raw_file import RawFile, open_raw
 from xdc_testbed.calibration.reduction import dtype_of
 from xdc_testbed.calibration.selection import Selected, select
+from xdc_testbed.calibration.streamed_file import FlagsTooLarge, StreamedFile
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +64,28 @@ def corrected_name(raw_name: str) -> str:
     return "CORR-" + raw_name.removeprefix("RAW-")
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is done with a raw file. constants: their folder; packed: folder of packed constants, which are compiled
+    there when they are used for the first time; progress: told of frames done and frames in all; lit_frames:
+    frames that hold no data by these are left out; streamed: the corrected file is one stream.
+    """
+
+    constants: Path
+    parameters: Parameters
+    engine: Engine
+    packed: Path | None = None
+    progress: Progress | None = None
+    lit_frames: LitFrames | None = None
+    streamed: bool = False
+
+
+Send = Callable[[int, Iterator[memoryview]], None]
+"""Sends so many bytes, which it is given one after the other. What the bytes raise goes through it."""
+
+
 def calibrate_file(
-    raw: Path,
+    raw: Path | Ranges,
     out: Path,
     constants: Path,
     *,
@@ -77,16 +93,40 @@ def calibrate_file(
     packed: Path | None = None,
     progress: Progress | None = None,
     lit_frames: LitFrames | None = None,
+    streamed: bool = False,
 ) -> CalibrationManifest:
     """Correct one raw file into `out` with the constants below the folder `constants`.
 
-    packed: folder of packed constants, which are compiled there when they are used for the first time; progress: told
-    of frames done and frames in all; lit_frames: frames that hold no data by these are left out. Raises
-    CalibrationError (see failures); then `out` is untouched.
+    raw: a file of this machine, or one elsewhere that is read by ranges; packed: folder of packed constants, which are
+    compiled there when they are used for the first time; progress: told of frames done and frames in all; lit_frames:
+    frames that hold no data by these are left out; streamed: the file gets the bytes that `calibrate_stream` sends.
+    Raises CalibrationError (see failures), and what the storage of the raw file raises; then `out` is untouched.
     """
-    parameters, chosen = parameters or Parameters(), engine.choose()
-    outcome = _correct_file(raw, out, constants, parameters, chosen, packed, progress, lit_frames)
-    return _manifest(parameters, chosen, [outcome], lit_frames)
+    task = Task(constants, parameters or Parameters(), engine.choose(), packed, progress, lit_frames, streamed)
+    return _manifest(task, [_correct_file(raw, out, task)])
+
+
+def calibrate_stream(
+    raw: Path | Ranges,
+    name: str,
+    send: Send,
+    constants: Path,
+    *,
+    parameters: Parameters | None = None,
+    packed: Path | None = None,
+    progress: Progress | None = None,
+    lit_frames: LitFrames | None = None,
+) -> CalibrationManifest:
+    """Correct one raw file into a stream of bytes; otherwise as `calibrate_file`.
+
+    name: of the corrected file; send: takes the bytes in their order, while later ones are computed. It is called a
+    second time, from the beginning, when flags turn out to need more room than the first frames told. Pixels are those
+    of `calibrate_file` and lie in another order: energies are one frame per chunk. Memory does not grow with the file.
+
+    The file is whole when this returns: what was sent is of no use, and to be removed, when it raises.
+    """
+    task = Task(constants, parameters or Parameters(), engine.choose(), packed, progress, lit_frames, streamed=True)
+    return _manifest(task, [_correct(raw, partial(_to_stream, name, send), task)])
 
 
 def raw_files(folder: Path) -> list[Path]:
@@ -113,20 +153,18 @@ def calibrate_run(
     watch: told of every file and its frames; lit_frames: as of a file. Raises InputInvalid when the folder has no raw
     file.
     """
-    parameters, chosen = parameters or Parameters(), engine.choose()
+    task = Task(constants, parameters or Parameters(), engine.choose(), packed, lit_frames=lit_frames)
     paths = raw_files(raw)
     out.mkdir(parents=True, exist_ok=True)
     outcomes = []
     for path in paths:
-        target = out / corrected_name(path.name)
-        progress = partial(watch, path.name) if watch else None
+        watched = replace(task, progress=partial(watch, path.name)) if watch else task
         try:
-            outcome = _correct_file(path, target, constants, parameters, chosen, packed, progress, lit_frames)
-            outcomes.append(outcome)
+            outcomes.append(_correct_file(path, out / corrected_name(path.name), watched))
         except CalibrationError as error:
             log.info("%s: %s", path.name, error.message)
             outcomes.append(failed(path, error))
-    return _manifest(parameters, chosen, outcomes, lit_frames, gaps(out, constants, outcomes))
+    return _manifest(task, outcomes, gaps(out, constants, outcomes))
 
 
 def failed(path: Path, error: CalibrationError) -> FileOutcome:
@@ -136,52 +174,25 @@ def failed(path: Path, error: CalibrationError) -> FileOutcome:
     return FileOutcome(input=FileRecord.of(path), outcome=outcome, failure=error.name, reason=error.message)
 
 
-def _manifest(
-    parameters: Parameters,
-    chosen: Engine,
-    outcomes: Iterable[FileOutcome],
-    lit_frames: LitFrames | None,
-    missing: tuple[Gap, ...] = (),
-) -> CalibrationManifest:
+def _manifest(task: Task, outcomes: Iterable[FileOutcome], missing: tuple[Gap, ...] = ()) -> CalibrationManifest:
     return CalibrationManifest(
         gaps=missing,
-        lit_frames=lit_frames.files if lit_frames else (),
+        lit_frames=task.lit_frames.files if task.lit_frames else (),
         code_version=code_version(),
-        kernel_path=chosen.name,
+        kernel_path=task.engine.name,
         software=software(),
-        parameters=parameters,
+        parameters=task.parameters,
         files=tuple(outcomes),
     )
 
 
-def _correct_file(
-    raw_path: Path,
-    out: Path,
-    folder: Path,
-    parameters: Parameters,
-    chosen: Engine,
-    packed: Path | None = None,
-    progress: Progress | None = None,
-    lit_frames: LitFrames | None = None,
-) -> FileOutcome:
+def _correct_file(raw: Path | Ranges, out: Path, task: Task) -> FileOutcome:
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
     try:
-        with _unchanged(raw_path) as descriptor, _opened(raw_path, parameters, lit_frames) as selected:
-            raw = selected.raw
-            adaptive = parameters.fixed_gain is None
-            compiled = open_constants(
-                folder, raw.module, adaptive=adaptive, packed=packed, at=raw.recorded, choice=parameters.constants
-            )
-            constants = compiled.constants
-            place, cells = _places(selected, constants)
-            read, written = Passed(), Passed()
-            with _writing(out):
-                counts = _pixels(
-                    selected, part, constants, parameters, chosen, descriptor, place, cells, progress, read, written
-                )
-                output = FileRecord.of(part, out.name, written)
-            record = FileRecord.of(raw_path, passed=read)
-            outcome = _outcome(record, output, selected, compiled.record, counts, parameters)
+        if task.streamed:
+            outcome = _correct(raw, partial(_to_stream, out.name, partial(_keep, part, out)), task)
+        else:
+            outcome = _correct(raw, partial(_to_file, part, out), task)
         with _writing(out):
             part.replace(out)
     finally:
@@ -189,71 +200,107 @@ def _correct_file(
     return outcome
 
 
-@contextmanager
-def _opened(path: Path, parameters: Parameters, lit_frames: LitFrames | None) -> Iterator[Selected]:
-    with open_raw(path, gain_in_word=parameters.gain_in_word) as raw:
-        yield select(raw, parameters, lit_frames)
+@dataclass(frozen=True)
+class _Correction:
+    """A raw file of which everything is known but its pixels. sums: of the last time that it was corrected."""
+
+    selected: Selected
+    work: Work
+    task: Task
+    sums: list[tuple[Counts, Passed]]
+
+    def blocks(self, target: Target) -> Generator[Block, None, None]:
+        """Correct the file."""
+        counts, read = Counts.zero(), Passed()
+        self.sums[:] = [(counts, read)]
+        for block in correct_blocks(self.work, target, self.task.progress):
+            counts.stages += block.counts.stages
+            counts.reasons += block.counts.reasons
+            for part in block.read:
+                if part.stored.adler is not None:
+                    read.add(part.offsets, part.size, part.stored.adler)
+            yield block
 
 
-def _pixels(
-    selected: Selected,
-    part: Path,
-    constants: ModuleConstants,
-    parameters: Parameters,
-    chosen: Engine,
-    descriptor: int,
-    place: Place,
-    cells: npt.NDArray[np.int64],
-    progress: Progress | None,
-    read: Passed,
-    written: Passed,
-) -> Counts:
-    """Write the corrected file `part`. read, written: given the checksums of what passes."""
+Store = Callable[[_Correction], FileRecord]
+"""Puts a corrected file where it goes, and says what it is by content."""
+
+
+def _correct(raw: Path | Ranges, store: Store, task: Task) -> FileOutcome:
+    parameters = task.parameters
+    with opened(raw) as source, open_raw(source.hdf5, gain_in_word=parameters.gain_in_word) as file:
+        selected = select(file, parameters, task.lit_frames)
+        compiled = open_constants(
+            task.constants,
+            file.module,
+            adaptive=parameters.fixed_gain is None,
+            packed=task.packed,
+            at=file.recorded,
+            choice=parameters.constants,
+        )
+        work = _work(source, selected, compiled.constants, task)
+        correction = _Correction(selected, work, task, [])
+        output = store(correction)
+        ((counts, read),) = correction.sums
+        return _outcome(source.record(read), output, selected, compiled.record, counts, task)
+
+
+def _work(source: Input, selected: Selected, constants: ModuleConstants, task: Task) -> Work:
     raw, detector = selected.raw, selected.raw.module.detector
-    dtype = dtype_of(parameters)
-    with create_corrected(part, raw, dtype=dtype, legacy_names=parameters.legacy_names) as corrected:
-        if not len(place):
-            return Counts.zero()
-        target = os.open(part, os.O_WRONLY)
-        try:
-            work = Work(
-                detector=detector,
-                engine=chosen,
-                constants=constants,
-                parameters=parameters,
-                image=Frames(raw.dataset(detector.image), detector.unit, descriptor),
-                code=Frames(raw.dataset(raw.code), detector.frame, descriptor) if raw.code else None,
-                place=place,
-                cells=cells,
-                stages=selected.stages,
-                together=TRAINS_TOGETHER * int(raw.index.count.max()) * _frames_per_row(raw),
-                target=corrected,
-                descriptor=target,
-                read=read,
-                written=written,
-                lower=tuple(Place(rows, np.zeros_like(rows)) for rows in selected.lower),
-            )
-            return correct_blocks(work, progress)
-        finally:
-            os.close(target)
+    place, cells = _places(selected, constants)
+    return Work(
+        source=source,
+        detector=detector,
+        engine=task.engine,
+        constants=constants,
+        parameters=task.parameters,
+        image=Frames(raw.dataset(detector.image), detector.unit, source),
+        code=Frames(raw.dataset(raw.code), detector.frame, source) if raw.code else None,
+        place=place,
+        cells=cells,
+        stages=selected.stages,
+        together=TRAINS_TOGETHER * int(raw.index.count.max(initial=1)) * _frames_per_row(raw),
+        lower=tuple(Place(rows, np.zeros_like(rows)) for rows in selected.lower),
+    )
 
 
-@contextmanager
-def _unchanged(path: Path) -> Iterator[int]:
-    """A descriptor of the file, which must be the same file with the same content until the end."""
+def _to_file(part: Path, out: Path, correction: _Correction) -> FileRecord:
+    parameters, written = correction.task.parameters, Passed()
+    with _writing(out):
+        with create_corrected(
+            part, correction.selected.raw, dtype=dtype_of(parameters), legacy_names=parameters.legacy_names
+        ) as corrected:
+            for block in correction.blocks(corrected):
+                for frame, *flags in zip(block.which.tolist(), block.flags.stage, block.flags.mask, strict=True):
+                    corrected.write_flags(frame, *flags)
+                if block.energy.adler is not None:
+                    written.add(block.energy.offsets, corrected.frame_bytes, block.energy.adler)
+        return FileRecord.of(part, out.name, written)
+
+
+def _keep(part: Path, out: Path, _: int, content: Iterator[memoryview]) -> None:
+    """Send a stream to a file of this machine."""
+    with _writing(out), part.open("wb") as file:
+        for piece in content:
+            file.write(piece)
+
+
+def _to_stream(name: str, send: Send, correction: _Correction) -> FileRecord:
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise InputInvalid(f"input cannot be opened: {error.strerror}") from error
-    try:
-        before = os.fstat(descriptor)
-        yield descriptor
-        now = path.stat() if path.exists() else None
-        same = ("st_ino", "st_size", "st_mtime_ns")
-        if now is None or any(getattr(before, name) != getattr(now, name) for name in same):
-            raise InputChanged("input was replaced or written while it was read", remedy="correct it again")
-    finally:
-        os.close(descriptor)
+        return _sent(name, send, correction, measured=True)
+    except FlagsTooLarge:
+        log.info("%s is sent again: its flags need more room than those of its first frames", name)
+        return _sent(name, send, correction, measured=False)
+
+
+def _sent(name: str, send: Send, correction: _Correction, *, measured: bool) -> FileRecord:
+    """measured: the first block says how much room flags get."""
+    parameters, passed = correction.task.parameters, Sum()
+    stream = StreamedFile(correction.selected.raw, dtype=dtype_of(parameters), legacy_names=parameters.legacy_names)
+    with closing(correction.blocks(stream)) as blocks:
+        content = stream.content(stream.measured(blocks) if measured else blocks)
+        send(stream.size, passed.over(content))
+    return FileRecord(name=name, size=stream.size, adler32=f"{passed.adler32:08x}")
 
 
 @contextmanager
@@ -303,7 +350,7 @@ def _outcome(
     selected: Selected,
     constants: Constants,
     counts: Counts,
-    parameters: Parameters,
+    task: Task,
 ) -> FileOutcome:
     raw, module = selected.raw, selected.raw.module
     return FileOutcome(
@@ -321,7 +368,8 @@ def _outcome(
         frames_left_out=selected.frames_left_out,
         frames_unlit=selected.frames_unlit,
         trains_untold=selected.trains_untold,
-        reference_only=module.detector.needs_reference(parameters),
+        reference_only=module.detector.needs_reference(task.parameters),
+        streamed=task.streamed,
         frames=selected.cells.size,
         pixels_by_stage={name: n for name, n in zip(_STAGES, counts.stages.tolist(), strict=True) if n},
         pixels_by_reason=reasons(counts.reasons.tolist()),

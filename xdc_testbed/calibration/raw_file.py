@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -109,24 +109,24 @@ class RawFile:
 
 
 @contextmanager
-def open_raw(path: Path, *, gain_in_word: bool = False) -> Iterator[RawFile]:
-    """Open and check a raw file. gain_in_word: gain codes are in the words of pixels, not in a dataset of their own.
+def open_raw(source: Path | BinaryIO, *, gain_in_word: bool = False) -> Iterator[RawFile]:
+    """Open and check a raw file, by its path or open already, wherever it is.
 
-    Raises InputTruncated when it ends early, InputInvalid when it is not HDF5, holds no known detector or
-    contradicts itself.
+    gain_in_word: gain codes are in the words of pixels, not in a dataset of their own. Raises InputTruncated when it
+    ends early, InputInvalid when it is not HDF5, holds no known detector or contradicts itself.
     """
-    with opened(path) as (file, version):
+    with opened(source) as (file, version):
         with reading(InputInvalid):
             raw = _read(file, version, gain_in_word=gain_in_word)
         yield raw
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[h5py.File, tuple[int, int]]]:
+def opened(source: Path | BinaryIO) -> Iterator[tuple[h5py.File, tuple[int, int]]]:
     """A file of the facility and the version of its format. Raises InputTruncated and InputInvalid."""
-    require_complete(path)
+    require_complete(source)
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(source, "r")
     except OSError as error:
         raise InputInvalid(f"input cannot be opened as HDF5: {error}") from error
     with file:

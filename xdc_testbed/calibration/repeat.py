@@ -82,8 +82,9 @@ def _again(
             chosen = _recorded_constants(before, constants, Path(folder))
             target = out / corrected_name(path.name)
             again = calibrate_file(
-                path, target, chosen, parameters=recorded.parameters, packed=packed,
-                progress=None if watch is None else lambda done, of: watch(path.name, done, of), lit_frames=lit,
+                path, target, chosen, parameters=recorded.parameters, packed=packed, lit_frames=lit,
+                progress=None if watch is None else lambda done, of: watch(path.name, done, of),
+                streamed=before.streamed,
             )  # fmt: skip
             return again.files[0]
     except CalibrationError as error:

@@ -6,8 +6,11 @@ Source: HDF5 File Format Specification 3.0, section II.A (superblock versions 0 
 
 from __future__ import annotations
 
+import os
 import struct
+from contextlib import nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
 
@@ -17,13 +20,13 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LAYOUT = {0: (40, 13), 1: (44, 13), 2: (28, 9), 3: (28, 9)}
 
 
-def declared_size(path: Path) -> int:
+def declared_size(file: BinaryIO) -> int:
     """Bytes the file should have.
 
     Raises InputInvalid for something that is not HDF5, InputTruncated for an empty file.
     """
-    with path.open("rb") as file:
-        head = file.read(64)
+    file.seek(0)
+    head = file.read(64)
     if not head:
         raise InputTruncated("input is truncated: file is empty")
     if not head.startswith(SIGNATURE[: len(head)]):
@@ -37,9 +40,10 @@ def declared_size(path: Path) -> int:
     return int(end)
 
 
-def require_complete(path: Path) -> None:
-    """Raise InputTruncated when the file is shorter than it says."""
-    declared, size = declared_size(path), path.stat().st_size
+def require_complete(source: Path | BinaryIO) -> None:
+    """Raise InputTruncated when the file is shorter than it says, and as `declared_size`."""
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        declared, size = declared_size(file), file.seek(0, os.SEEK_END)
     if size < declared:
         raise InputTruncated(
             f"input is truncated: file has {size} bytes, HDF5 end of file is {declared}",

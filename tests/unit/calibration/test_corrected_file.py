@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from extra_data.components import AGIPD1M, JUNGFRAU
 from extra_data.validation import FileAccess, FileValidator
 from extra_data.validation import main as extra_data_validate
 
-from xdc_testbed.calibration import CalibrationManifest, Parameters, blocks, calibrate_file, native, pipeline
+from xdc_testbed.calibration import CalibrationManifest, Parameters, blocks, calibrate_file, pipeline
 from xdc_testbed.calibration.failures import InputChanged, OutputFailed
 
 
@@ -172,10 +173,10 @@ def test_input_that_changes_while_it_is_read_is_named(
     raw = tmp_path / "RAW-R0001-AGIPD00-S00000.h5"
     shutil.copy(corrected.raw / raw.name, raw)
 
-    def replaced(work: blocks.Work, progress: object) -> native.Counts:
+    def replaced(*words: Any) -> Iterator[blocks.Block]:
         shutil.copy(raw, tmp_path / "new")
         (tmp_path / "new").replace(raw)
-        return blocks.correct_blocks(work)
+        return blocks.correct_blocks(*words)
 
     monkeypatch.setattr(pipeline, "correct_blocks", replaced)
     with pytest.raises(InputChanged):
@@ -187,13 +188,13 @@ def test_a_process_killed_while_it_writes_leaves_nothing_under_the_name(correcte
     code = """
 import os, signal, sys
 from pathlib import Path
-from xdc_testbed.calibration import blocks, calibrate_file
-blocks.BLOCK_BYTES, write = 1, blocks.CorrectedFile.write_flags
+from xdc_testbed.calibration import blocks, calibrate_file, corrected_file
+blocks.BLOCK_BYTES, write = 1, corrected_file.CorrectedFile.write_flags
 def once(self, frame, *chunks):
     write(self, frame, *chunks)
     if frame == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-blocks.CorrectedFile.write_flags = once
+corrected_file.CorrectedFile.write_flags = once
 calibrate_file(*map(Path, sys.argv[1:]))
 """
     raw, out = corrected.raw / "RAW-R0001-AGIPD00-S00000.h5", tmp_path / "CORR-R0001-AGIPD00-S00000.h5"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
+from functools import partial
 from typing import Any
 
 import h5py
@@ -77,33 +78,50 @@ def test_files_get_what_memory_gets(
     run = native.Run(instructions=instructions)
     native.correct(raw, gain, cells, planes, coding, energy=energy, mask=mask, stage=stage, counts=want, how=run)
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
-        source.write(b"head" + raw.tobytes() + gain.tobytes())
+        content = b"head" + raw.tobytes() + gain.tobytes()
+        source.write(content)
         source.flush()
         order = np.arange(frames)
-        places = (
-            files.InFile.at(source.fileno(), 4 + order * raw[0].nbytes, 2),
-            files.InFile.at(source.fileno(), 4 + raw.nbytes + order * gain[0].nbytes, gain.itemsize),
-        )
-        for in_memory in (False, True):
-            into = files.InFile.at(target.fileno(), 8 + order[::-1] * energy[0].nbytes, 4)
+        at = (4 + order * raw[0].nbytes, 4 + raw.nbytes + order * gain[0].nbytes)
+        streamed = np.frombuffer(b"?" + content, np.uint8)  # begins at an odd address
+        places: dict[str, tuple[files.Stored, files.Stored]] = {
+            "file": (
+                files.InFile.at(source.fileno(), at[0], 2),
+                files.InFile.at(source.fileno(), at[1], gain.itemsize),
+            ),
+            "frames": (files.InMemory.of(raw), files.InMemory.of(gain)),
+            "bytes": (
+                files.InMemory(streamed, 1 + at[0], 2, np.ones(frames, np.uint32)),
+                files.InMemory(streamed, 1 + at[1], gain.itemsize, np.ones(frames, np.uint32)),
+            ),
+        }
+        room = np.zeros(8 + energy.nbytes, np.uint8)
+        for kind, (from_, codes) in places.items():
+            where = 8 + order[::-1] * energy[0].nbytes
+            into: files.Stored = files.InFile.at(target.fileno(), where, 4)
+            if kind == "bytes":
+                into = files.InMemory(room, where, 4, np.ones(frames, np.uint32))
             counts = native.Counts.zero()
-            from_, codes = (raw, gain) if in_memory else places
             flags = files.correct(
                 from_, codes, cells, planes, native.Steps(coding),
                 frame=frame, energy=into, counts=counts, instructions=instructions, slab=slab,
             )  # fmt: skip
-            written = np.frombuffer(os.pread(target.fileno(), energy.nbytes, 8), np.uint32).reshape(energy.shape)
+            stored = room[8:].tobytes() if kind == "bytes" else os.pread(target.fileno(), energy.nbytes, 8)
+            written = np.frombuffer(stored, np.uint32).reshape(energy.shape)
             np.testing.assert_array_equal(written[::-1], energy.view(np.uint32))
             for k in range(frames):
                 assert files.deflated(stage[k], instructions, slab) == flags.stage[k]
                 assert files.deflated(mask[k], 0, slab) == flags.mask[k]
                 assert zlib.decompress(flags.stage[k]) == stage[k].tobytes()
                 assert zlib.decompress(flags.mask[k]) == mask[k].tobytes()
+            assert into.adler is not None
             assert into.adler.tolist() == [zlib.adler32(each.tobytes()) for each in energy]
             np.testing.assert_array_equal(counts.stages, want.stages)
             np.testing.assert_array_equal(counts.reasons, want.reasons)
-        for place, values in zip(places, (raw, gain), strict=True):
-            assert place.adler.tolist() == [zlib.adler32(each.tobytes()) for each in values]
+        for kind in ("file", "bytes"):
+            for place, values in zip(places[kind], (raw, gain), strict=True):
+                assert place.adler is not None
+                assert place.adler.tolist() == [zlib.adler32(each.tobytes()) for each in values]
 
 
 def test_flags_of_few_runs_become_small() -> None:
@@ -112,7 +130,8 @@ def test_flags_of_few_runs_become_small() -> None:
     codes = (rng.random(raw.shape) < 0.01).astype(np.uint8)
     with tempfile.TemporaryFile() as target:
         flags = files.correct(
-            raw, codes, np.zeros(1, np.int64), some_planes(np.random.default_rng(0), frame, 0.005), native.Steps(CODED),
+            files.InMemory.of(raw), files.InMemory.of(codes), np.zeros(1, np.int64),
+            some_planes(np.random.default_rng(0), frame, 0.005), native.Steps(CODED),
             frame=frame, energy=files.InFile.at(target.fileno(), np.zeros(1, np.int64), 4),
             counts=native.Counts.zero(), instructions=0,
         )  # fmt: skip
@@ -154,7 +173,7 @@ def test_parts_in_any_order_make_the_checksum_of_the_whole(data: bytes, spans: l
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        assert passed.adler32(file.fileno(), len(data)) == zlib.adler32(data)
+        assert passed.adler32(partial(os.pread, file.fileno()), len(data)) == zlib.adler32(data)
 
 
 def test_the_manifest_has_the_checksums_of_the_files(corrected: Corrected) -> None:

@@ -14,14 +14,13 @@
 #define LINE 64
 #define PUBLIC __attribute__((visibility("default")))
 
-/* Where one kind of bytes of every frame is. */
+/* Where one kind of bytes of every frame is: in a file, or in memory. */
 struct place {
-    int32_t descriptor;  /* negative: frames are in memory */
-    int32_t size;        /* bytes per pixel */
-    const uint8_t *memory; /* frame after frame, `stride` bytes apart */
-    int64_t stride;
-    const int64_t *at; /* offsets in the file, by frame */
-    uint32_t *adler;   /* of the bytes in the file, by frame */
+    int32_t descriptor; /* negative: in memory */
+    int32_t size;       /* bytes per pixel */
+    uint8_t *memory;
+    const int64_t *at; /* offsets in the file or the memory, by frame */
+    uint32_t *adler;   /* of these bytes, by frame; or none */
 };
 
 #define PACKED (sizeof(struct packed) + sizeof(struct code))
@@ -81,6 +80,10 @@ static int give(struct file_correction *job, const struct place *into, int64_t f
 {
     const uint8_t *next = from;
     int64_t byte = into->at[frame] + (int64_t)at * into->size;
+    if (into->descriptor < 0) {
+        memcpy(into->memory + byte, from, n * (size_t)into->size);
+        return DONE;
+    }
     for (size_t rest = n * (size_t)into->size; rest;) {
         const ssize_t put = pwrite(into->descriptor, next, rest, byte);
         if (put >= 0) {
@@ -93,18 +96,24 @@ static int give(struct file_correction *job, const struct place *into, int64_t f
     return DONE;
 }
 
-/* Pixels of one place, read into `room` or where they are. */
+/* Pixels of one place, read into `room` or where they are; bytes that came as a stream may begin anywhere. */
 static int get(struct file_correction *job, const struct packers *packers, const struct place *from, int64_t frame,
                size_t at, size_t n, void *room, const void **found)
 {
-    if (from->descriptor < 0) {
-        *found = from->memory + frame * from->stride + (int64_t)at * from->size;
-        return DONE;
-    }
-    const int failed = take(job, from, frame, at, n, room);
-    if (!failed) from->adler[frame] = packers->adler32(from->adler[frame], room, n * (size_t)from->size);
+    const size_t bytes = n * (size_t)from->size;
     *found = room;
-    return failed;
+    if (from->descriptor >= 0) {
+        const int failed = take(job, from, frame, at, n, room);
+        if (failed) return failed;
+    } else {
+        const uint8_t *here = from->memory + from->at[frame] + (int64_t)at * from->size;
+        if ((uintptr_t)here % (size_t)from->size == 0)
+            *found = here;
+        else
+            memcpy(room, here, bytes);
+    }
+    if (from->adler) from->adler[frame] = packers->adler32(from->adler[frame], *found, bytes);
+    return DONE;
 }
 
 static void pack(const struct file_correction *job, const struct packers *packers, const struct desk *desk,
@@ -153,7 +162,8 @@ static int slab(struct file_correction *job, const struct packers *packers, cons
         }
         failed = give(job, &job->energy, frame, at, n, desk->energy);
         if (failed) return failed;
-        job->energy.adler[frame] = packers->adler32(job->energy.adler[frame], (const uint8_t *)desk->energy, n * 4);
+        if (job->energy.adler)
+            job->energy.adler[frame] = packers->adler32(job->energy.adler[frame], (const uint8_t *)desk->energy, n * 4);
         if (job->mask) pack(job, packers, desk, sums, frame, at, n);
     }
     return DONE;

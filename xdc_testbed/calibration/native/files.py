@@ -29,7 +29,6 @@ class _Place(ctypes.Structure):
         ("descriptor", ctypes.c_int32),
         ("size", ctypes.c_int32),
         ("memory", ctypes.c_void_p),
-        ("stride", ctypes.c_int64),
         ("at", ctypes.c_void_p),
         ("adler", ctypes.c_void_p),
     )
@@ -66,8 +65,26 @@ class InFile:
         return cls(descriptor, np.ascontiguousarray(offsets, np.int64), size, np.ones(len(offsets), np.uint32))
 
 
-Frames = InFile | npt.NDArray[Any]
-"""Frames in a file, or in memory: (frames, slow, fast)."""
+@dataclass(frozen=True)
+class InMemory:
+    """Values of each frame in memory. offsets: from its first byte; size: bytes of a value; adler: as of InFile, None
+    where nobody asks for it.
+    """
+
+    memory: npt.NDArray[Any]
+    offsets: npt.NDArray[np.int64]
+    size: int
+    adler: npt.NDArray[np.uint32] | None = None
+
+    @classmethod
+    def of(cls, frames: npt.NDArray[Any]) -> InMemory:
+        """frames: (frames, slow, fast), each in one piece."""
+        if frames.size and not frames[:1].flags.c_contiguous:
+            raise ValueError(f"a frame is not in one piece: {frames.shape}, {frames.strides}")
+        return cls(frames, frames.strides[0] * np.arange(len(frames), dtype=np.int64), frames.itemsize)
+
+
+Stored = InFile | InMemory
 
 
 @dataclass(frozen=True)
@@ -79,20 +96,20 @@ class Flags:
 
 
 def correct(
-    raw: Frames,
-    gain: Frames | None,
+    raw: Stored,
+    gain: Stored | None,
     cells: npt.NDArray[np.integer],
     planes: native.Planes,
     steps: native.Steps,
     *,
     frame: tuple[int, int],
-    energy: InFile,
+    energy: Stored,
     counts: native.Counts,
     instructions: int,
     slab: int = SLAB,
     flags: bool = True,
 ) -> Flags:
-    """Correct frames and write their energies; otherwise as `native.correct`, in the calling thread alone.
+    """Correct frames and put their energies where they go; otherwise as `native.correct`, in the calling thread alone.
 
     frame: (slow, fast); flags: without them nothing is deflated and nothing counted, to measure
     what that costs. Raises InputInvalid, InputTruncated, and OSError for the output.
@@ -111,7 +128,7 @@ def correct(
     how = native.Run(instructions=instructions, block=slab, group=max(1, frames))
     prepared = native.correction(cells, frame, planes, steps, counts, how)
     size = {native.CODE_IN_BYTE: 1, native.THRESHOLDS: 2}.get(steps.coding.staging, 0)
-    room = [_most(pixels, width, slab) for width in (4, 1)]
+    room = [most_deflated(pixels, width, slab) for width in (4, 1)]
     masks, stages = _room(frames * room[0]).reshape(frames, -1), _room(frames * room[1]).reshape(frames, -1)
     lengths = np.zeros((2, frames), np.int64)
     job = _FileCorrection(
@@ -141,13 +158,13 @@ def correct(
 def deflated(flags: npt.NDArray[Any], instructions: int, slab: int = SLAB) -> bytes:
     """Stages or mask of one frame, with the same bytes as `correct` gives them."""
     flags = np.ascontiguousarray(flags)
-    out = _room(_most(flags.size, flags.itemsize, slab))
+    out = _room(most_deflated(flags.size, flags.itemsize, slab))
     pointers = (native.at(flags), None) if flags.itemsize == 1 else (None, native.at(flags))
     length = native.library().xdc_deflate(*pointers, flags.size, slab, instructions, native.at(out))
     return out[:length].tobytes()
 
 
-def _most(pixels: int, width: int, slab: int) -> int:
+def most_deflated(pixels: int, width: int, slab: int = SLAB) -> int:
     """Bytes that deflated flags take at most: fifteen bits for eight, and headers of codes."""
     return pixels * width * 2 + 512 * (-(-pixels // slab) + 1)
 
@@ -160,14 +177,11 @@ def _room(size: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8)[:size]
 
 
-def _place(frames: Frames, size: int) -> _Place:
-    if isinstance(frames, InFile):
-        if frames.size != size:
-            raise ValueError(f"values of {frames.size} bytes where {size} are wanted")
-        return _Place(frames.descriptor, size, None, 0, native.at(frames.offsets), native.at(frames.adler))
-    if frames.itemsize != size or (frames.size and not frames[:1].flags.c_contiguous):
-        raise ValueError(f"frames do not fit: {frames.dtype} {frames.shape}")
-    return _Place(-1, size, native.at(frames), frames.strides[0], None, None)
+def _place(frames: Stored, size: int) -> _Place:
+    if frames.size != size:
+        raise ValueError(f"values of {frames.size} bytes where {size} are wanted")
+    where = (frames.descriptor, size, None) if isinstance(frames, InFile) else (-1, size, native.at(frames.memory))
+    return _Place(*where, native.at(frames.offsets), native.at(frames.adler))
 
 
 def _chunks(rows: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> tuple[bytes, ...]:
