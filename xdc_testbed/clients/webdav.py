@@ -26,6 +26,7 @@ from xdc_testbed.clients.multistatus import Entry
 from xdc_testbed.clients.running_copy import RunningCopy
 from xdc_testbed.clients.thirdparty import TransferResult
 from xdc_testbed.clients.tls import tls_context
+from xdc_testbed.clients.upload import upload
 
 Listing = list[Entry]
 Source = bytes | str | Path  # bytes to write, or the file that holds them
@@ -39,11 +40,14 @@ _TRANSFER_DEADLINE = 600.0  # seconds
 
 @dataclass(frozen=True)
 class Stat:
-    """A file by HEAD. size: bytes; checksums: {algorithm: lower-case hex}; mtime: epoch seconds."""
+    """A file by HEAD. size: bytes; checksums: {algorithm: lower-case hex}; mtime: epoch seconds; etag: as told, which
+    another content does not have.
+    """
 
     size: int
     checksums: Mapping[str, str] = field(default_factory=dict)
     mtime: float | None = None
+    etag: str | None = None
 
 
 class WebDav:
@@ -66,10 +70,11 @@ class WebDav:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._token = token
+        self._token, self._timeout = token, timeout
+        self._tls = tls_context(ca_file, cert) if transport is None else None
         self._host = urlsplit(self.base_url).hostname
         self._http = httpx2.Client(
-            verify=tls_context(ca_file, cert) if transport is None else True,
+            verify=self._tls or True,
             timeout=timeout,
             transport=transport,
             follow_redirects=False,
@@ -121,6 +126,28 @@ class WebDav:
                 raise StorageError(f"GET {self.url(path)}: the range was ignored", status=answer.status_code)
             return data
 
+    def read_into(self, path: str, at: int, room: memoryview) -> None:
+        """Fill all of the room with the bytes of a file from `at` on. The storage must honour ranges."""
+        headers, filled = {"Range": f"bytes={at}-{at + len(room) - 1}"}, 0
+        with self._send("GET", path, headers=headers) as answer:
+            self._check(answer)
+            if answer.status_code != 206:
+                raise StorageError(f"GET {self.url(path)}: the range was ignored", status=answer.status_code)
+            for chunk in self._raw(answer):
+                after = filled + len(chunk)
+                if after <= len(room):
+                    room[filled:after] = chunk
+                filled = after
+        if filled != len(room):
+            raise StorageError(f"GET {self.url(path)}: {filled} bytes of a range of {len(room)}", status=206)
+
+    def upload(self, path: str, size: int, parts: Iterator[bytes | memoryview]) -> None:
+        """Write a file of so many bytes that come one after the other and cannot be had twice.
+
+        Before the first of them the storage is asked whether it takes the file. What `parts` raises goes through.
+        """
+        upload(self.url(path), size, parts, headers=self._headers, tls=self._tls, timeout=self._timeout)
+
     def download(self, path: str, file: str | Path) -> int:
         """Write a remote file to a local one; returns its size in bytes. A broken download leaves no file."""
         return self.receive(path, file).size
@@ -153,6 +180,7 @@ class WebDav:
                 size=int(answer.headers.get("Content-Length", "0")),
                 checksums=digests.parse(answer.headers.get_list("Digest")),
                 mtime=multistatus.epoch(answer.headers.get("Last-Modified")),
+                etag=answer.headers.get("ETag"),
             )
 
     def exists(self, path: str) -> bool:

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from xdc_testbed.clients.errors import AlreadyExists, NotFound, StorageDenied, StorageError, Unreachable
+from xdc_testbed.clients.remote_file import RemoteFile
 from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.errors import DeadlineExceeded
 
@@ -20,13 +21,13 @@ class Server:
     """Answers by a function and remembers the requests with their bodies."""
 
     def __init__(self, answer: Answers) -> None:
-        self._answer = answer
+        self.answer = answer
         self.requests: list[httpx2.Request] = []
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         request.read()
         self.requests.append(request)
-        answer = self._answer(request)
+        answer = self.answer(request)
         if not answer.is_stream_consumed:
             return answer
         unread = httpx2.ByteStream(answer.content)  # as from a network: not read yet
@@ -250,3 +251,50 @@ def test_a_macaroon_is_asked_for_as_products_want_it() -> None:
 def test_an_answer_without_a_macaroon_is_an_error() -> None:
     with pytest.raises(StorageError, match="no macaroon"):
         always(200, content=b"<html>").client().macaroon("/data/f", ["DOWNLOAD"])
+
+
+# -- ranges -----------------------------------------------------------------------------------------------------------
+
+
+def ranging(data: bytes, **headers: str) -> Server:
+    """Serves ranges of some bytes."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "HEAD":
+            return httpx2.Response(200, headers={"Content-Length": str(len(data)), **headers})
+        first, _, last = request.headers["Range"].removeprefix("bytes=").partition("-")
+        return httpx2.Response(206, content=data[int(first) : int(last) + 1])
+
+    return Server(answer)
+
+
+def test_a_range_fills_the_room_that_it_is_given() -> None:
+    room = bytearray(4)
+    ranging(b"0123456789").client().read_into("/f", 3, memoryview(room))
+    assert room == b"3456"
+
+
+def test_a_range_that_ends_early_is_an_error() -> None:
+    with pytest.raises(StorageError, match="7 bytes of a range of 9"):
+        ranging(b"0123456789").client().read_into("/f", 3, memoryview(bytearray(9)))
+    with pytest.raises(StorageError, match="the range was ignored"):
+        always(200, content=b"all").client().read_into("/f", 0, memoryview(bytearray(3)))
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        {"ETag": '"2"', "Digest": "adler32=00000001"},
+        {"ETag": '"1"', "Digest": "adler32=00000002"},
+        {"ETag": '"1"', "Digest": "adler32=00000001", "Last-Modified": "Fri, 27 Nov 2026 03:00:00 GMT"},
+    ],
+)
+def test_a_remote_file_notices_that_it_is_another_one(now: dict[str, str]) -> None:
+    server = ranging(b"0123456789", ETag='"1"', Digest="adler32=00000001")
+    file = RemoteFile(server.client(), "/data/f")
+    assert (file.name, file.size, file.adler32) == ("f", 10, "00000001")
+    assert file.unchanged()
+    server.answer = ranging(b"0123456789", **now).answer
+    assert not file.unchanged()
+    server.answer = lambda _: httpx2.Response(404)
+    assert not file.unchanged()
