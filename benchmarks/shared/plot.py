@@ -6,21 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-_WIDE, _HIGH, _EDGE = 260, 180, 34
+_WIDE, _HIGH, _EDGE = 260, 200, 40
 
 
 def drawn(title: str, unit: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """One panel per line, number on a logarithmic axis, value from zero. lines: label to (number, value)."""
+    """One panel per line, number on a logarithmic axis, value from zero. lines: what is counted to (number, value)."""
     width = _WIDE * len(lines)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HIGH}"',
         '  font-family="sans-serif" font-size="10">',
         f'<rect width="{width}" height="{_HIGH}" fill="white"/>',
+        f'<text x="{_EDGE}" y="18" font-size="12">{escape(f"{title}, {unit}")}</text>',
     ]
     for number, (label, points) in enumerate(lines.items()):
-        parts.append(
-            f'<g transform="translate({number * _WIDE},0)">{_panel(f"{title}, {unit}, by {label}", points)}</g>'
-        )
+        parts.append(f'<g transform="translate({number * _WIDE},0)">{_panel(label, points)}</g>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -36,7 +35,7 @@ def _panel(label: str, points: Sequence[tuple[float, float]]) -> str:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     base = _HIGH - _EDGE
     parts = [
-        f'<text x="{_EDGE}" y="16">{escape(label)}</text>',
+        f'<text x="{_WIDE / 2:g}" y="{_HIGH - 10}" text-anchor="middle">{escape(label)}</text>',
         f'<path d="M{_EDGE},{_EDGE} V{base} H{_WIDE - _EDGE}" fill="none" stroke="#888"/>',
         f'<polyline points="{line}" fill="none" stroke="#1f5fa8" stroke-width="2"/>',
     ]

@@ -31,8 +31,6 @@ from xdc_testbed.calibration.versions import Version, candidates, conditions_of,
 Planes = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.uint32]
 
-CLOSEST = Choice()
-
 DIMENSIONS = ("fast_scan", "slow_scan", "cell", "gain")
 
 
@@ -80,13 +78,14 @@ def fold(constants: ModuleConstants, *, adaptive: bool) -> ModuleConstants:
 
 
 def read_constants(
-    folder: Path, module: Module, *, at: datetime | None = None, choice: Choice = CLOSEST
+    folder: Path, module: Module, *, at: datetime | None = None, choice: Choice | None = None
 ) -> ModuleConstants:
     """Read and check the constants of a module below `folder`, of the versions that fit data of this time.
 
     Raises ConstantsMissing when a constant is in no version, ConstantsMismatch when it is only in such of other
     conditions, ConstantsInvalid when a shape or a type does not fit.
     """
+    choice = choice or Choice()
     with ExitStack() as opened:
         reader = Reader(module, candidates(folder, module, at, choice), choice.conditions, opened)
         with reading(ConstantsInvalid, f"one of the constants in {module.constants_folder}"):

@@ -73,7 +73,7 @@ class Parameters(_Record):
     mantissa_bits: int | None = Field(default=None, ge=1, le=22)
     half_precision: bool = False
     legacy_names: bool = True
-    constants: Choice = Choice()
+    constants: Choice = Field(default_factory=Choice)  # made when it is used: making one builds its schema
 
     def least_dark(self, pixels: int) -> int:
         """Number of dark pixels below which so many pixels are left alone by the common mode."""

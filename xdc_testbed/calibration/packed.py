@@ -16,7 +16,6 @@ import json
 import logging
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +27,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_128_hexdigest
 
-from xdc_testbed.calibration.constants import CLOSEST, ModuleConstants, fold, read_constants
+from xdc_testbed.calibration.constants import ModuleConstants, fold, read_constants
 from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.failures import ConstantsInvalid
 from xdc_testbed.calibration.manifest import Choice, ConstantRecord, Constants, FileRecord
@@ -91,12 +90,13 @@ def open_constants(
     adaptive: bool,
     packed: Path | None,
     at: datetime | None = None,
-    choice: Choice = CLOSEST,
+    choice: Choice | None = None,
 ) -> Compiled:
     """The constants of a module below `folder` for data of this time, packed when there is a folder for that.
 
     adaptive: whether gain thresholds are in use. Raises ConstantsOutdated, and as `read_constants`.
     """
+    choice = choice or Choice()
     at = choice.at or at
     compiled = _open(folder, module, adaptive=adaptive, packed=packed, at=at, choice=choice)
     require_recent(compiled.record, at, choice)
@@ -130,7 +130,7 @@ def compile_constants(
     adaptive: bool,
     packed: Path,
     at: datetime | None = None,
-    choice: Choice = CLOSEST,
+    choice: Choice | None = None,
 ) -> Path:
     """Write the packed file of a module's constants, when it is not there yet. Returns its path."""
     constants = fold(read_constants(folder, module, at=at, choice=choice), adaptive=adaptive)
@@ -230,6 +230,8 @@ def _identity(versions: Sequence[Version], module: Module, choice: Choice, *, ad
 
 def _appear(target: Path, content: Iterator[bytes | memoryview] | list[bytes]) -> None:
     """Write a file that is seen whole or not at all; of two that write the same, either may win."""
+    import tempfile  # constants that are mapped need none
+
     handle, part = tempfile.mkstemp(dir=target.parent, prefix=".part-")
     try:
         with os.fdopen(handle, "wb") as file:
