@@ -21,6 +21,7 @@ from xdc_testbed.calibration.failures import (
     InputTruncated,
 )
 from xdc_testbed.calibration.inputs import Ranges
+from xdc_testbed.calibration.lit_frames import LitFrames, read_lit_frames
 from xdc_testbed.calibration.manifest import CalibrationManifest, Parameters
 from xdc_testbed.calibration.pipeline import calibrate_file, calibrate_run, calibrate_stream
 
@@ -34,9 +35,11 @@ __all__ = [
     "InputChanged",
     "InputInvalid",
     "InputTruncated",
+    "LitFrames",
     "Parameters",
     "Ranges",
     "calibrate_file",
     "calibrate_run",
     "calibrate_stream",
+    "read_lit_frames",
 ]

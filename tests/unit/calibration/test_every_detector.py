@@ -367,15 +367,19 @@ def test_the_page_of_a_run_shows_the_frames_that_were_selected(
 
 
 @pytest.mark.parametrize(("threads", "block"), [(1, 1), (3, 1 << 18)])
+@pytest.mark.parametrize("combine_up_to", [None, 2500])
 def test_parallel_gain_and_reductions_do_not_depend_on_threads_and_blocks(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, block: int
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, block: int, combine_up_to: int | None
 ) -> None:
-    parameters = Parameters(parallel_gain=True, photon_energy=9.3, half_precision=True, cells=(0, 1))
+    parameters = Parameters(
+        parallel_gain=True, combine_up_to=combine_up_to, photon_energy=9.3, half_precision=True, cells=(0, 1)
+    )
     _, want = runs["LPD"].corrected(parameters, tmp_path)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", block)
+    monkeypatch.setattr(blocks, "FRAME_BLOCK_BYTES", block)
     monkeypatch.setenv("XDC_THREADS", str(threads))
     _, found = runs["LPD"].corrected(parameters, tmp_path)
-    assert len(want["energy"]) == 6 * TRAINS
+    assert len(want["energy"]) == (6 if combine_up_to is None else 2) * TRAINS
     assert_same(found, want)
 
 
