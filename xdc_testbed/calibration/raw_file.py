@@ -240,6 +240,11 @@ def _check_shapes(raw: RawFile) -> None:
     )
     if not fits or f"{image.dtype.kind}{image.dtype.itemsize}" not in detector.words:
         raise InputInvalid(f"{detector.image} is {image.dtype} {image.shape[1:]}, expected uint16 {expected}")
+    code = raw.dataset(raw.code) if raw.code else None
+    if code is not None and (code.dtype != np.uint8 or code.shape[1:] != image.shape[1:]):
+        raise InputInvalid(f"{raw.code} is {code.dtype} {code.shape[1:]}, expected uint8 {image.shape[1:]}")
+    if detector.cell and raw.dataset(detector.cell).dtype.kind not in "iu":
+        raise InputInvalid(f"{detector.cell} is {raw.dataset(detector.cell).dtype}, expected whole numbers")
     keys = (detector.image, detector.cell, raw.code)
     rows = min(raw.dataset(key).shape[0] for key in keys if key)
     first, count = raw.index.first, raw.index.count

@@ -235,6 +235,32 @@ def test_gain_bits_in_the_word_are_read_when_asked_for(runs: Runs, tmp_path: Pat
     assert_same(data_of(run.kind, tmp_path / "CORR.h5"), reference(run))
 
 
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("gain", lambda values: values.astype(np.uint16), r"gain is uint16 \(16, 512, 1024\), expected uint8"),
+        ("gain", lambda values: values[..., :512], r"gain is uint8 \(16, 512, 512\), expected uint8 \(16, 512, 1024\)"),
+        ("gain", lambda values: values[:, 0], r"gain is uint8 \(512, 1024\), expected uint8 \(16, 512, 1024\)"),
+        ("memoryCell", lambda values: values.astype(np.float32), "memoryCell is float32, expected whole numbers"),
+    ],
+)
+@pytest.mark.parametrize("kernel", ["numpy", "native"])
+def test_gain_codes_and_cells_of_another_shape_or_type_have_a_name(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, key: str, change: Any, message: str
+) -> None:
+    monkeypatch.setenv("XDC_KERNEL", kernel)
+    run = runs["JUNGFRAU, 16 cells"]
+    raw = tmp_path / run.raw.name
+    raw.write_bytes(run.raw.read_bytes())
+    with h5py.File(raw, "r+") as file:
+        group = file[f"INSTRUMENT/{run.kind.module.raw_source}/data"]
+        values = group[key][...]
+        del group[key]
+        group[key] = change(values)
+    with pytest.raises(InputInvalid, match=message):
+        calibrate_file(raw, tmp_path / "CORR.h5", run.cal)
+
+
 @pytest.mark.parametrize("name", ["JUNGFRAU, 16 cells", "AGIPD 1M", "LPD"])
 def test_fixed_gain_is_one_stage_everywhere(runs: Runs, tmp_path: Path, name: str) -> None:
     parameters = Parameters(fixed_gain=1)
