@@ -51,7 +51,8 @@ class Parameters(_Record):
     not a dataset, JUNGFRAU; parallel_gain: a pulse has one frame per gain stage, LPD; combine_up_to: of these three,
     each pixel takes the most sensitive one whose value is not above this, ADU, so that a pulse has one frame; trains:
     first and last train ID, either may be None; cells: memory cells of which frames are kept, where a row of raw data
-    is one frame; photon_energy: keV, energies become whole photons; mantissa_bits: energies keep so many;
+    is one frame; pulse_energy_above: of the frames that hold data by the lit frame finder, those with more energy than
+    this are kept, uJ, AGIPD; photon_energy: keV, energies become whole photons; mantissa_bits: energies keep so many;
     half_precision: energies are float16; legacy_names: keep the raw source name as a soft link to the corrected one;
     constants: which versions are taken.
     """
@@ -69,6 +70,7 @@ class Parameters(_Record):
     combine_up_to: int | None = Field(default=None, ge=0, le=0xFFFF)
     trains: tuple[int | None, int | None] | None = None
     cells: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    pulse_energy_above: float | None = Field(default=None, allow_inf_nan=False)
     photon_energy: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     mantissa_bits: int | None = Field(default=None, ge=1, le=22)
     half_precision: bool = False

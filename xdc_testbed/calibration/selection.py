@@ -38,7 +38,8 @@ def select(raw: RawFile, parameters: Parameters, lit_frames: LitFrames | None = 
     """Take the trains and frames that the parameters name and, of a detector that has a lit frame finder, those that
     hold data.
 
-    Raises NothingSelected when no train is left, InputInvalid when parallel gain does not fit the data.
+    Raises NothingSelected when no train is left, InputInvalid when parallel gain does not fit the data, or a lit frame
+    finder is needed that there is not.
     """
     combined = parameters.combine_up_to is not None
     parallel = raw.module.detector.parallel_gain and (parameters.parallel_gain or combined)
@@ -52,8 +53,11 @@ def select(raw: RawFile, parameters: Parameters, lit_frames: LitFrames | None = 
     if parameters.cells is not None and not raw.module.detector.several:
         rows &= np.isin(cells, parameters.cells)
     unlit = untold = 0
+    if lit_frames is None and raw.module.detector.lit_frames and parameters.pulse_energy_above is not None:
+        raise InputInvalid("only a lit frame finder tells energies of pulses", remedy="give --lit-frames")
     if lit_frames is not None and raw.module.detector.lit_frames:
-        holds = lit_frames.hold_data(np.repeat(index.train_ids, index.count.astype(np.intp)), cells)
+        train_ids = np.repeat(index.train_ids, index.count.astype(np.intp))
+        holds = lit_frames.hold_data(train_ids, cells, above=parameters.pulse_energy_above)
         unlit, rows = int(np.count_nonzero(rows & ~holds)), rows & holds
         untold = int(np.count_nonzero(~lit_frames.knows(index.train_ids[trains & (index.count > 0)])))
     if rows.all() and trains.all():

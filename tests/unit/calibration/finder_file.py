@@ -27,7 +27,9 @@ class Finder(DeviceBase):
 def write_finder(
     folder: Path, lit: dict[int, tuple[int, ...]] = LIT, name: str = CONTROL, device: str = FINDER
 ) -> Path:
-    """A file of control data in which the finder tells of these trains, four frames each."""
+    """A file of control data in which the finder tells of these trains, four frames each. Memory cell 0 got 100 uJ,
+    1 got 200, and so on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / name, [Finder(device)], len(lit), min(lit), chunksize=1, format_version="1.2")
     with h5py.File(folder / name, "r+") as file:
@@ -36,4 +38,5 @@ def write_finder(
         data["nFrame"][:] = 4
         for row, cells in enumerate(lit.values()):
             data["dataFramePattern"][row, list(cells)] = 1
+            data["energyPerFrame"][row, list(cells)] = [100 * (cell + 1) for cell in cells]
     return folder / name

@@ -106,8 +106,29 @@ def test_trains_and_cells_that_are_asked_for_are_taken_of_the_lit_ones(run: Run)
     assert (file.frames, file.frames_left_out, file.frames_unlit) == (1, 7, 1)
 
 
+def test_frames_of_pulses_with_little_energy_are_left_out_when_asked_for(run: Run) -> None:
+    write_finder(run.raw, {FIRST_TRAIN: (0, 1, 2), FIRST_TRAIN + 1: (1, 3)})
+    with h5py.File(run.raw / CONTROL, "r+") as file:
+        file[f"INSTRUMENT/{FINDER}:output/data/energyPerFrame"][1, 1] = 10_000  # the gas monitor told nothing
+    manifest = run.correct("out", read_lit_frames(run.raw), pulse_energy_above=200)
+    (file,) = (file for file in manifest.files if file.frames_unlit)
+    assert stored(run.folder / "out")["cellId"].tolist() == [2, 1, 3]
+    assert (file.frames, file.frames_unlit) == (3, 5)
+
+
+def test_energies_need_a_finder_that_tells_them(run: Run) -> None:
+    (file,) = (file for file in run.correct("out", None, pulse_energy_above=200).files if file.outcome == "failed")
+    assert (file.input.name, file.reason) == (AGIPD.raw_name, "only a lit frame finder tells energies of pulses")
+    with h5py.File(run.raw / CONTROL, "r+") as control:
+        del control[f"INSTRUMENT/{FINDER}:output/data/energyPerFrame"]
+    lit = read_lit_frames(run.raw)
+    (file,) = (file for file in run.correct("out", lit, pulse_energy_above=200).files if file.outcome == "failed")
+    assert file.reason == f"{FINDER}:output tells no energies"
+    assert run.correct("out", lit).lit_frames == lit.files
+
+
 def test_a_memory_cell_beyond_what_the_finder_tells_of_is_kept() -> None:
-    lit = LitFrames(FINDER, np.array([7], np.uint64), np.array([2]), np.array([[True, False, False]]), ())
+    lit = LitFrames(FINDER, np.array([7], np.uint64), np.array([2]), np.array([[True, False, False]]), None, ())
     trains, cells = np.array([7, 7, 7, 7, 8, 6], np.uint64), np.array([0, 1, 2, 500, 1, 1])
     assert lit.hold_data(trains, cells).tolist() == [True, False, True, True, True, True]
 
