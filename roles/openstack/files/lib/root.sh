@@ -1,6 +1,10 @@
 #!/bin/bash
 # root.sh FOLDER PACKAGES: a root file system of Debian 12 for instances that are containers, whole or not at all.
 set -euo pipefail
+exec 9>"$1.lock" # an earlier run of the role may have been interrupted, and left this program at work
+flock 9
+[ ! -e "$1" ] || exit 0
+rm -rf "$1.part"
 mmdebstrap --quiet --variant=minbase --mode=root --format=directory --include="$2" \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "3"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
