@@ -6,6 +6,7 @@ The result is a folder that Terraform and OpenTofu take as a mirror.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import re
@@ -60,16 +61,21 @@ def mirror_for(configured: str) -> Path | None:
 def build(mirror: Path, report: Reporter) -> Path:
     """Build the provider into a mirror; nothing to do when it is there. Returns its program.
 
-    Takes a few minutes and, while it works, 1 GB beside the mirror. Raises RequirementMissing without Go 1.24, XdcError
-    when a download or the compiler fails.
+    Takes a few minutes and, while it works, 1 GB beside the mirror; a second build waits for the first.
+    Raises RequirementMissing without Go 1.24, XdcError when a download or the compiler fails.
     """
     target = binary(mirror)
-    if target.is_file():
-        return target
-    go = find_go()
     mirror.mkdir(parents=True, exist_ok=True)
-    report(Event("step", f"provider {version()} is built from its Go module, in a few minutes"))
-    with tempfile.TemporaryDirectory(prefix="xdc-provider-", dir=mirror.parent) as name:
+    with mirror.with_name(f".{mirror.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.is_file():
+            report(Event("step", f"provider {version()} is built from its Go module, in a few minutes"))
+            _compile(find_go(), target, mirror.parent)
+    return target
+
+
+def _compile(go: Path, target: Path, beside: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="xdc-provider-", dir=beside) as name:
         folder = Path(name)
         for file in ("go.mod", "go.sum"):
             shutil.copy(_recipe() / file, folder)
@@ -92,7 +98,6 @@ def build(mirror: Path, report: Reporter) -> Path:
             ) from None
         target.parent.mkdir(parents=True, exist_ok=True)
         (folder / "provider").replace(target)
-    return target
 
 
 def find_go() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from xdc_testbed.drivers import provider
 from xdc_testbed.drivers.terraform import Engine
 from xdc_testbed.errors import RequirementMissing
+from xdc_testbed.progress import silent
 
 
 def program(folder: Path, said: str) -> str:
@@ -53,3 +55,19 @@ def test_a_mirror_that_is_not_there_is_told_with_what_makes_it(tmp_path: Path) -
     with pytest.raises(RequirementMissing, match="there is no folder") as caught:
         provider.mirror_for(str(tmp_path / "mirror"))
     assert "provider build --mirror" in (caught.value.remedy or "")
+
+
+def test_two_builds_of_the_provider_at_once_compile_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = tmp_path / "go"
+    go.write_text(
+        '#!/bin/sh\n[ "$1" = version ] && exec echo go version go1.24.1 linux/amd64\n'
+        f'echo built >>{tmp_path}/builds; sleep 0.2\nwhile [ "$1" != -o ]; do shift; done; echo program >"$2"\n'
+    )
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    mirror = tmp_path / "mirror"
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda _: provider.build(mirror, silent), range(2)))
+    assert made == [provider.binary(mirror)] * 2
+    assert made[0].read_text() == "program\n"
+    assert (tmp_path / "builds").read_text() == "built\n"
