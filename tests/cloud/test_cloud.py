@@ -9,10 +9,12 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +156,10 @@ def test_a_server_that_no_host_takes_is_explained_and_all_of_it_can_go(lab: Lab)
     assert lab.things() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_leaves_what_can_be_removed(lab: Lab, times: int) -> None:
-    described = str(lab.described("stopped"))
-    up = lab.xdc.start("up", "-f", described)
-    try:
-        _wait(lambda: _servers_started(lab, "stopped") or up.poll() is not None, 240)
-        assert up.poll() is None, up.communicate()
+    with _started(lab, "stopped", str(lab.described("stopped"))) as up:
         os.kill(up.pid, signal.SIGINT)
         if times == 2:
             _wait(lambda: "press it again" in _reported(lab, "stopped"), 60)
@@ -169,9 +168,86 @@ def test_ctrl_c_leaves_what_can_be_removed(lab: Lab, times: int) -> None:
         assert up.returncode == 130, err
         if times == 1:
             assert len([thing for thing in lab.things() if thing.startswith("server xdc-")]) == 2
-    finally:
-        lab.xdc("down", "--yes", "-f", described, "--name", "stopped", timeout=300)
     assert lab.things() == []
+
+
+@pytest.mark.long
+def test_a_pool_without_a_free_floating_address_is_told_as_the_cloud_says_it(lab: Lab) -> None:
+    network = lab.admin.network
+    small = network.create_network(name="small", is_router_external=True)
+    pool = {"start": "198.51.100.2", "end": "198.51.100.2"}  # the router's gateway takes it, or the floating address
+    network.create_subnet(
+        network_id=small.id, ip_version=4, cidr="198.51.100.0/29", enable_dhcp=False, allocation_pools=[pool]
+    )
+    described = str(lab.described("nowhere", 'external_network = "small"'))
+    try:
+        said = lab.refused("up", "-f", described)
+        assert said.code == 1, said.err
+        assert "No more IP addresses available" in said.errors[0]
+        assert "run up again" in said.errors[1]
+    finally:
+        lab.xdc("down", "--yes", "-f", described, "--name", "nowhere", timeout=300)
+        network.delete_network(small)
+    assert lab.things() == []
+
+
+@pytest.mark.long
+def test_an_api_that_goes_away_in_mid_apply_is_told_and_all_of_it_can_go(lab: Lab) -> None:
+    described = str(lab.described("deserted"))
+    with _started(lab, "deserted", described) as up:
+        lab.xdc("ssh", "cloud", "--name", "cloud", "--", "systemctl", "stop", "nova-api")
+        try:
+            _, err = up.communicate(timeout=300)
+        finally:
+            lab.xdc("ssh", "cloud", "--name", "cloud", "--", "systemctl", "start", "nova-api")
+        assert up.returncode == 1, err
+        assert "Traceback" not in err
+        assert "error: apply: server" in err
+        assert "run up again" in err
+        _wait(lambda: lab.admin.compute.get("/").status_code == 200, 60)
+    assert lab.things() == []
+
+
+@pytest.mark.long
+def test_a_full_disk_in_mid_apply_is_told_and_all_of_it_can_go(lab: Lab, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "xdc-full", state], check=True)
+    try:
+        full = replace(lab, xdc=replace(lab.xdc, state_dir=state))
+        described = str(full.described("full"))
+        with _started(full, "full", described) as up:
+            filler = state / "filler"
+            _fill(filler)
+            _, err = up.communicate(timeout=300)
+            assert up.returncode == 1, err
+            assert "Traceback" not in err
+            assert "no space left" in err.lower()
+            filler.unlink()
+        assert lab.things() == []
+    finally:
+        subprocess.run(["umount", state], check=True)
+
+
+def _fill(path: Path) -> None:
+    """Leave no room in the file system of this file."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"0" * 4096):
+            pass
+
+
+@contextlib.contextmanager
+def _started(lab: Lab, name: str, described: str) -> Iterator[subprocess.Popen[str]]:
+    """An `up` with Terraform in the midst of making servers; afterwards all that it has made is taken away."""
+    up = lab.xdc.start("up", "-f", described)
+    try:
+        _wait(lambda: _servers_started(lab, name) or up.poll() is not None, 240)
+        assert up.poll() is None, up.communicate()
+        yield up
+    finally:
+        if up.poll() is None:
+            os.killpg(up.pid, signal.SIGKILL)
+        lab.xdc("down", "--yes", "-f", described, "--name", name, timeout=300)
 
 
 # -- the whole way ----------------------------------------------------------------------------------------------------
