@@ -20,7 +20,7 @@ demo: setup ## Everything once: up, demo, interoperability suite, report, down, 
 test: setup-dev ## Every check and test that CI runs
 	@scripts/test
 
-test-long: setup-dev ## The tests that take too long for every change: a testbed on a cloud of our own
+test-long: setup-dev ## Every test on a cloud of our own, those too that take too long for every change
 	@scripts/test cloud
 
 check: setup-dev ## Linters and type checks only
