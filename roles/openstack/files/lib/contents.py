@@ -20,7 +20,7 @@ def main():
     """Make it so."""
     wanted = json.load(sys.stdin)
     contents = Contents(openstack.connect(cloud=sys.argv[1]), wanted["region"])
-    for what in ("services", "users", "flavors", "images", "networks", "quotas", "compute"):
+    for what in ("services", "users", "flavors", "images", "networks", "quotas", "compute", "volume"):
         if what in wanted:
             getattr(contents, what)(wanted[what])
     print(json.dumps({"changed": contents.changed}))
@@ -179,6 +179,17 @@ class Contents:
                 lambda host=host: [one for one in self.cloud.compute.hypervisors(details=True) if one.name == host],
                 f"compute host {host}",
             )
+
+    def volume(self, hosts):
+        """Wait until the scheduler has heard of these back ends, which tell it now and then what they have room for."""
+        for host in hosts:
+            answer(
+                lambda host=host: [one for one in self._pools() if one["name"].startswith(f"{host}#")],
+                f"volume back end {host}",
+            )
+
+    def _pools(self):
+        return self.cloud.block_storage.get("/scheduler-stats/get_pools").json().get("pools", [])
 
 
 if __name__ == "__main__":

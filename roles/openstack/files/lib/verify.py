@@ -64,7 +64,7 @@ def serve(cloud, name, image, flavor, public_key):
         user_data=base64.b64encode(_USER_DATA.format(name=name).encode()).decode(),
     )
     wait("the server is active", lambda: _active(cloud.compute.get(f"/servers/{server.id}").json()["server"]))
-    wait("the volume is there", lambda: cloud.block_storage.get_volume(volume.id).status == "available")
+    wait("the volume is there", lambda: _available(cloud.block_storage.get_volume(volume.id)))
     cloud.compute.create_volume_attachment(server, volume_id=volume.id)
     wait("the volume is attached", lambda: cloud.block_storage.get_volume(volume.id).status == "in-use")
     floating = cloud.network.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
@@ -107,6 +107,12 @@ def _active(server):
     if server["status"] == "ERROR":  # asked for plainly: Debian's SDK has no word for the fault
         sys.exit(f"the server ended in ERROR: {server.get('fault', {}).get('message', 'no reason given')}")
     return server["status"] == "ACTIVE"
+
+
+def _available(volume):
+    if volume.status == "error":
+        sys.exit("the volume ended in error: see the journal of cinder-scheduler and cinder-volume")
+    return volume.status == "available"
 
 
 def remove(cloud, name):
