@@ -252,8 +252,9 @@ class Run:
         """Why services must be configured; None when inputs are unchanged and the cheap proof (active units) holds."""
         if self.converge:
             return "asked for"
-        if changed := [change.name for change in changes if change.action != "keep"]:
-            return f"new or restarted nodes: {', '.join(changed)}"
+        if changed := {change.name for change in changes if change.action != "keep"}:
+            machines = [node.name for node in nodes if node.name in changed]
+            return f"new or restarted nodes: {', '.join(machines)}" if machines else "something beside the nodes is new"
         if "verify" not in self.state.phases:
             return "not verified yet"
         if self.state.phases["verify"].fingerprint != fingerprint:
