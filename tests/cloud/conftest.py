@@ -35,6 +35,9 @@ driver = "openstack"
 cloud = "cloud"
 admin_cidrs = ["{seen_from}/32"]
 {more}
+"""
+
+_SMALL = """\
 [nodes.desy-stream]
 groups = ["token_issuer"]
 memory = 1024
@@ -50,10 +53,10 @@ class Lab:
     admin: Any
     project: str
 
-    def described(self, name: str, more: str = "") -> Path:
-        """A testbed of two nodes on this cloud, as a file. more: lines of [openstack]."""
+    def described(self, name: str, more: str = "", *, whole: bool = False) -> Path:
+        """A testbed of two nodes on this cloud, as a file. more: lines of [openstack]; whole: with all services."""
         path = self.folder / f"{name}.toml"
-        path.write_text(_LAB.format(name=name, more=more, seen_from="10.89.64.1"))
+        path.write_text(_LAB.format(name=name, more=more, seen_from="10.89.64.1") + ("" if whole else _SMALL))
         return path
 
     def refused(self, *words: str) -> Said:

@@ -334,6 +334,18 @@ def test_down_without_the_state_removes_all_and_nothing_else(lab: Lab, bed: str)
         lab.admin.compute.delete_server_group(stranger)
 
 
+@pytest.mark.long
+def test_detector_data_is_corrected_on_instances(lab: Lab, tmp_path: Path) -> None:
+    described = str(lab.described("circle", whole=True))
+    try:
+        lab.xdc("up", "-f", described, timeout=1200)
+        lab.xdc("demo", "--name", "circle", "--preset", "tiny", "--out", str(tmp_path))  # ends with 1 for a file astray
+        assert (tmp_path / "report.html").is_file()
+    finally:
+        lab.xdc("down", "--yes", "-f", described, "--name", "circle", timeout=300)
+    assert lab.things() == []
+
+
 def _servers_started(lab: Lab, name: str) -> bool:
     log = lab.xdc.state_dir / name / "terraform" / "logs" / "terraform-apply.jsonl"
     if not log.is_file():
