@@ -22,6 +22,8 @@ import pytest
 import yaml
 
 from tests.cloud.conftest import Lab
+from tests.roles.playbook_bed import Bed
+from xdc_testbed.testbed.lifecycle import Testbed
 
 NODES = ("desy-storage", "desy-stream")
 
@@ -32,6 +34,10 @@ NODES = ("desy-storage", "desy-stream")
 def test_a_second_up_of_the_cloud_changes_nothing(lab: Lab) -> None:
     again = lab.xdc("up", "-f", str(lab.folder / "cloud.toml"), "--converge", "--output", "json").json
     assert again["changed"] == {"cloud": 0}
+
+
+def test_a_dry_run_on_the_cloud_would_change_nothing(lab: Lab) -> None:
+    assert Bed(Testbed(lab.xdc.state_dir, "cloud")).run("site", check=True).diffs == []
 
 
 @pytest.mark.parametrize(
