@@ -28,6 +28,8 @@ from xdc_testbed.progress import Event, Reporter, silent
 MINIMUM = (1, 6)
 PLAN_DEADLINE = 600.0
 APPLY_DEADLINE = 3600.0
+FULL_DISK = 1 << 20
+"""With fewer bytes than these a disk counts as full: what failed to be written has left some behind."""
 
 Backend = Literal["subprocess", "python-terraform"]
 
@@ -264,6 +266,9 @@ class Terraform:
 
     def _failed(self, verb: str, done: Completed, outcome: Outcome) -> TerraformFailed:
         logs = f"every event: {self._logs}"
+        if not outcome.errors and shutil.disk_usage(self._logs).free < FULL_DISK:  # so it could not say why
+            message = f"{verb}: no space is left for {self._logs}"
+            return TerraformFailed(message, outcome, remedy=f"make room; {logs}")
         if not outcome.errors:
             lost = f", with {len(outcome.in_flight)} things on their way" if outcome.in_flight else ""
             return TerraformFailed(f"{verb} ended with {done.returncode}{lost}: {done.reason}", outcome, remedy=logs)
