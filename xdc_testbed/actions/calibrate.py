@@ -1,4 +1,5 @@
-"""Correct one raw file where it lies: download, correct, upload, publish; the manifest comes last.
+"""Correct one raw file where it lies: its bytes are read, corrected and uploaded at the same time, without a file here,
+and published when all of them are right; the manifest comes last.
 
 `/data/raw/r0001/RAW-R0001-JNGFR01-S00000.h5` becomes `/data/proc/r0001/CORR-R0001-JNGFR01-S00000.h5` and,
 when that is there, `CORR-R0001-JNGFR01-S00000.h5.manifest.json`. A manifest of the same input, constants,
@@ -22,33 +23,35 @@ from xdc_testbed.actions.constants_cache import ConstantsCache
 from xdc_testbed.actions.outcome import ActionFailed, Arguments, Result, run
 from xdc_testbed.actions.storage import Storage, require_same
 from xdc_testbed.actions.work import Work
-from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_file
+from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_stream
+from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.manifest import FileRecord, code_version
 from xdc_testbed.calibration.pipeline import corrected_name
-from xdc_testbed.calibration.raw_file import read_module
 from xdc_testbed.calibration.versions import begin_of
 from xdc_testbed.clients.digests import Content
 from xdc_testbed.clients.errors import NotFound
+from xdc_testbed.clients.remote_file import RemoteFile
 
 
 def main(arguments: Arguments, started_at: float | None = None) -> Result:
     """Correct the file of `arguments["event"]`.
 
     Gives status "done" or "already-done", input and output (endpoint, path, size, adler32), manifest (its
-    path), trains, frames, and times (epoch seconds: started, downloaded, calibrated, uploaded); or `error`.
+    path), trains, frames, and times (epoch seconds: started; opened, with the raw file's description read and constants
+    here; calibrated, with all frames corrected and uploaded; published, with its manifest); or `error`.
     """
     return run(_calibrate, arguments, started_at)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """source, target: paths on the storage; content: of the raw file, as the storage says."""
+    """source, target: paths on the storage; raw: the raw file there."""
 
     work: Work
     storage: Storage
+    raw: RemoteFile
     source: str
     target: str
-    content: Content
     cal: PurePosixPath
     parameters: Parameters
 
@@ -63,19 +66,41 @@ def _calibrate(arguments: Arguments) -> Result:
     done = _already_done(job)
     if done is not None:
         return _result(job, "already-done", done, times)
-    with tempfile.TemporaryDirectory(prefix="xdc-calibrate-") as folder:
-        raw = Path(folder) / PurePosixPath(job.source).name
-        job.storage.fetch(job.source, raw, job.content)
+    part = job.work.part(job.target)
+    with tempfile.TemporaryDirectory(prefix="xdc-calibrate-") as folder, job.storage.removing(part):
         cache = ConstantsCache.at(job.work.arguments.get("cache"))
-        constants = _constants(job, raw, cache, Path(folder) / "constants")
-        times["downloaded"] = time.time()
-        corrected = Path(folder) / PurePosixPath(job.target).name
-        manifest = calibrate_file(raw, corrected, constants, parameters=job.parameters, packed=cache.packed)
+
+        def constants(module: Module) -> Path:
+            found = _constants(job, module, cache, Path(folder))
+            times["opened"] = time.time()
+            return found
+
+        job.storage.make_folder(str(PurePosixPath(job.target).parent))
+        manifest = calibrate_stream(
+            job.raw,
+            PurePosixPath(job.target).name,
+            partial(job.storage.receive, part),
+            constants,
+            parameters=job.parameters,
+            packed=cache.packed,
+        )
         times["calibrated"] = time.time()
-        _upload(job, job.target, corrected)
-    _upload(job, job.manifest, manifest.to_json().encode())
-    times["uploaded"] = time.time()
+        require_same(f"{part} as stored", job.storage.stat(part), _content(manifest))
+        job.storage.publish(part, job.target)
+    part = job.work.part(job.manifest)
+    with job.storage.removing(part):
+        job.storage.send(part, manifest.to_json().encode())
+        job.storage.publish(part, job.manifest)
+    times["published"] = time.time()
     return _result(job, "done", manifest, times)
+
+
+def _content(manifest: CalibrationManifest) -> Content:
+    """Of the corrected file."""
+    (outcome,) = manifest.files
+    if outcome.output is None:
+        raise ValueError(f"{outcome.input.name} was not corrected")
+    return Content(outcome.output.size, outcome.output.adler32)
 
 
 def _job(work: Work) -> _Job:
@@ -84,11 +109,13 @@ def _job(work: Work) -> _Job:
     if not source.is_relative_to(raw):
         raise ActionFailed(f"{source} is not below {raw}", retry=False)
     storage = work.storage()
-    content = storage.stat(work.path)
-    if content is None:
-        raise ActionFailed(f"source has vanished: {source}", retry=False)
+    try:
+        file = storage.open(work.path)
+    except NotFound:
+        raise ActionFailed(f"source has vanished: {source}", retry=False) from None
     if work.size is not None:
-        require_same(f"{source} on {work.endpoint}", content, Content(work.size, work.adler32 or ""))
+        have = Content(file.size, file.adler32)
+        require_same(f"{source} on {work.endpoint}", have, Content(work.size, work.adler32 or ""))
     try:
         parameters = Parameters.model_validate(work.arguments.get("correction") or {})
     except ValidationError as error:
@@ -98,9 +125,9 @@ def _job(work: Work) -> _Job:
     return _Job(
         work=work,
         storage=storage,
+        raw=file,
         source=work.path,
         target=str(proc / source.relative_to(raw).with_name(corrected_name(source.name))),
-        content=content,
         cal=PurePosixPath(work.parameter("cal", "/data/cal")),
         parameters=parameters,
     )
@@ -118,7 +145,7 @@ def _already_done(job: _Job) -> CalibrationManifest | None:
     same = (
         manifest.code_version == code_version()
         and manifest.parameters == job.parameters
-        and _is(outcome.input, job.content)
+        and _is(outcome.input, Content(job.raw.size, job.raw.adler32))
         and all(_is(file, job.storage.stat(str(job.cal / file.name))) for file in outcome.constants.files)
         and _is(outcome.output, job.storage.stat(job.target))
     )
@@ -130,9 +157,9 @@ def _is(record: FileRecord, content: Content | None) -> bool:
     return content is not None and (record.size, record.adler32) == (content.size, content.adler32)
 
 
-def _constants(job: _Job, raw: Path, cache: ConstantsCache, folder: Path) -> Path:
-    """Put every version of the constants of the module in this file below `folder`; each is downloaded once."""
-    below = read_module(raw).constants_folder
+def _constants(job: _Job, module: Module, cache: ConstantsCache, folder: Path) -> Path:
+    """Put every version of the constants of a module below `folder`; each is downloaded once."""
+    below = module.constants_folder
     place = job.cal / below
     (folder / below).mkdir(parents=True)
     for name in job.storage.names(str(place)):
@@ -145,14 +172,6 @@ def _constants(job: _Job, raw: Path, cache: ConstantsCache, folder: Path) -> Pat
     if not any((folder / below).iterdir()):
         raise ActionFailed(f"constants are missing: {place}/cal.<begin of validity>.h5", retry=False)
     return folder
-
-
-def _upload(job: _Job, path: str, data: bytes | Path) -> None:
-    part = job.work.part(path)
-    with job.storage.removing(part):
-        job.storage.make_folder(str(PurePosixPath(path).parent))
-        job.storage.send(part, data)
-        job.storage.publish(part, path)
 
 
 def _result(job: _Job, status: str, manifest: CalibrationManifest, times: dict[str, float]) -> Result:

@@ -16,7 +16,7 @@ from typing import Any
 
 from xdc_testbed import redaction
 from xdc_testbed.actions.output import without_credentials
-from xdc_testbed.calibration.failures import CalibrationError
+from xdc_testbed.calibration.failures import CalibrationError, InputChanged
 from xdc_testbed.clients.errors import NotFound, StorageDenied, StorageError, TokenNotValid, TokenRefused
 from xdc_testbed.errors import WrongUsage, XdcError
 
@@ -66,6 +66,8 @@ def as_failure(error: XdcError | OSError) -> ActionFailed:
     match error:
         case ActionFailed():
             return error
+        case InputChanged():
+            return ActionFailed(error.message, retry=True)
         case CalibrationError():
             return ActionFailed(error.message, retry=False)
         case TokenNotValid():

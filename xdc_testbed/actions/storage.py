@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from xdc_testbed.actions.outcome import ActionFailed
 from xdc_testbed.clients.digests import Content
 from xdc_testbed.clients.errors import NotFound, StorageError
+from xdc_testbed.clients.remote_file import RemoteFile
 from xdc_testbed.clients.tokens import TokenSource
 from xdc_testbed.clients.webdav import Stat, WebDav
 from xdc_testbed.errors import XdcError
@@ -78,6 +79,15 @@ class Storage:
         content = self.dav.put(path, data)
         require_same(f"{path} as stored", self.stat(path), content)
         return content
+
+    def open(self, path: str) -> RemoteFile:
+        """A file to be read by ranges. Raises NotFound."""
+        return RemoteFile(self.dav, path)
+
+    def receive(self, path: str, size: int, parts: Iterator[memoryview]) -> None:
+        """Upload bytes that come one after the other; what was begun is removed when that fails."""
+        with self.removing(path):
+            self.dav.upload(path, size, parts)
 
     def publish(self, part: str, final: str) -> None:
         """Give a complete file its final name, replacing what has it.

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ from isal import isal_zlib
 from xdc_testbed.calibration.checksums import Passed
 from xdc_testbed.calibration.failures import InputChanged, InputInvalid, InputTruncated
 from xdc_testbed.calibration.manifest import FileRecord
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 PAGE = 256 << 10
 """Bytes that are asked for at a time where single values are read."""
@@ -152,7 +149,7 @@ class PagedFile(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, room: WriteableBuffer) -> int:
+    def readinto(self, room: Any) -> int:
         view = memoryview(room).cast("B")
         data = self.pread(len(view), self._at)
         view[: len(data)] = data

@@ -26,6 +26,7 @@ from xdc_testbed.calibration.checksums import Passed, Sum
 from xdc_testbed.calibration.completeness import gaps
 from xdc_testbed.calibration.constants import ModuleConstants
 from xdc_testbed.calibration.corrected_file import create_corrected
+from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.detectors import is_of_module
 from xdc_testbed.calibration.engine import Engine
 from xdc_testbed.calibration.failures import CalibrationError, InputInvalid, NoDetector, NothingSelected, OutputFailed
@@ -64,6 +65,10 @@ def corrected_name(raw_name: str) -> str:
     return "CORR-" + raw_name.removeprefix("RAW-")
 
 
+ConstantsFolder = Path | Callable[[Module], Path]
+"""The folder of constants, or what finds it once it is known which module they are for."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What is done with a raw file. constants: their folder; packed: folder of packed constants, which are compiled
@@ -71,7 +76,7 @@ class Task:
     frames that hold no data by these are left out; streamed: the corrected file is one stream.
     """
 
-    constants: Path
+    constants: ConstantsFolder
     parameters: Parameters
     engine: Engine
     packed: Path | None = None
@@ -110,7 +115,7 @@ def calibrate_stream(
     raw: Path | Ranges,
     name: str,
     send: Send,
-    constants: Path,
+    constants: ConstantsFolder,
     *,
     parameters: Parameters | None = None,
     packed: Path | None = None,
@@ -231,7 +236,7 @@ def _correct(raw: Path | Ranges, store: Store, task: Task) -> FileOutcome:
     with opened(raw) as source, open_raw(source.hdf5, gain_in_word=parameters.gain_in_word) as file:
         selected = select(file, parameters, task.lit_frames)
         compiled = open_constants(
-            task.constants,
+            task.constants if isinstance(task.constants, Path) else task.constants(file.module),
             file.module,
             adaptive=parameters.fixed_gain is None,
             packed=task.packed,

@@ -152,12 +152,6 @@ def _read(file: h5py.File, version: tuple[int, int], *, gain_in_word: bool) -> R
     return raw
 
 
-def read_module(path: Path) -> Module:
-    """Which module a raw file holds. Raises as `open_raw`."""
-    with open_raw(path) as raw:
-        return raw.module
-
-
 def _version(file: h5py.File) -> tuple[int, int]:
     if "METADATA/dataFormatVersion" not in file:
         return (0, 5)

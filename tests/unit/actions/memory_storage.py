@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,16 @@ class MemoryDav:
 
     def get(self, path: str) -> bytes:
         return self._read("GET", path)
+
+    def read_into(self, path: str, at: int, room: memoryview) -> None:
+        room[:] = self._read("GET", path)[at : at + len(room)]
+
+    def upload(self, path: str, size: int, parts: Iterator[bytes | memoryview]) -> None:
+        self._call("PUT", path)
+        for part in parts:
+            self._store.files[path] = self._store.files.get(path, b"") + part
+        self._call("PUT-ended", path)
+        assert len(self._store.files[path]) == size
 
     def receive(self, path: str, file: Path) -> Content:
         data = self._read("GET", path)

@@ -43,10 +43,10 @@ def test_the_corrected_file_and_then_its_manifest_are_published(
         "adler32": adler32(desy.files[OUT]),
     }
     times = result["times"]
-    assert times["started"] <= times["downloaded"] <= times["calibrated"] <= times["uploaded"]
+    assert times["started"] <= times["opened"] <= times["calibrated"] <= times["published"]
     manifest = CalibrationManifest.model_validate_json(desy.files[f"{OUT}.manifest.json"])
     again = calibrate_file(
-        run_folder / RAW.removeprefix("/data/"), tmp_path / OUT.rsplit("/", 1)[1], run_folder / "cal"
+        run_folder / RAW.removeprefix("/data/"), tmp_path / OUT.rsplit("/", 1)[1], run_folder / "cal", streamed=True
     )
     assert manifest == again
     written = [path for method, path in desy.calls if method in {"PUT", "MOVE"}]
@@ -190,6 +190,17 @@ def test_an_upload_that_arrives_changed_is_not_published(arguments: Any, desy: S
     result = main(arguments(RAW))
     assert "as stored" in result["error"]["reason"]
     assert result["error"]["retry"] is True
+    assert proc(desy) == []
+
+
+def test_a_raw_file_that_is_replaced_while_it_is_read_is_tried_again(arguments: Any, desy: Store) -> None:
+    def replace(method: str, path: str) -> None:
+        if method == "PUT-ended":
+            desy.files[RAW] = desy.files[RAW][:-1] + b"?"
+
+    desy.fault = replace
+    result = main(arguments(RAW))
+    assert result["error"] == {"reason": "input was replaced or written while it was read", "retry": True}
     assert proc(desy) == []
 
 
