@@ -22,8 +22,9 @@ from pydantic import ValidationError
 from xdc_testbed.actions.constants_cache import ConstantsCache
 from xdc_testbed.actions.outcome import ActionFailed, Arguments, Result, run
 from xdc_testbed.actions.storage import Storage, require_same
+from xdc_testbed.actions.streams import calibrate_onto, put_manifest
 from xdc_testbed.actions.work import Work
-from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_stream
+from xdc_testbed.calibration import CalibrationManifest, Parameters
 from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.manifest import FileRecord, code_version
 from xdc_testbed.calibration.pipeline import corrected_name
@@ -38,7 +39,8 @@ def main(arguments: Arguments, started_at: float | None = None) -> Result:
 
     Gives status "done" or "already-done", input and output (endpoint, path, size, adler32), manifest (its
     path), trains, frames, and times (epoch seconds: started; opened, with the raw file's description read and constants
-    here; calibrated, with all frames corrected and uploaded; published, with its manifest); or `error`.
+    here; calibrated, with the last frames corrected; uploaded, under its name; published, with its manifest); or
+    `error`.
     """
     return run(_calibrate, arguments, started_at)
 
@@ -66,41 +68,31 @@ def _calibrate(arguments: Arguments) -> Result:
     done = _already_done(job)
     if done is not None:
         return _result(job, "already-done", done, times)
-    part = job.work.part(job.target)
-    with tempfile.TemporaryDirectory(prefix="xdc-calibrate-") as folder, job.storage.removing(part):
-        cache = ConstantsCache.at(job.work.arguments.get("cache"))
+    cache = ConstantsCache.at(job.work.arguments.get("cache"))
+    with tempfile.TemporaryDirectory(prefix="xdc-calibrate-") as folder:
 
         def constants(module: Module) -> Path:
             found = _constants(job, module, cache, Path(folder))
             times["opened"] = time.time()
             return found
 
-        job.storage.make_folder(str(PurePosixPath(job.target).parent))
-        manifest = calibrate_stream(
+        def progress(*_: int) -> None:
+            times["calibrated"] = time.time()
+
+        manifest = calibrate_onto(
+            job.storage,
+            job.target,
+            job.work.part(job.target),
             job.raw,
-            PurePosixPath(job.target).name,
-            partial(job.storage.receive, part),
             constants,
             parameters=job.parameters,
             packed=cache.packed,
+            progress=progress,
         )
-        times["calibrated"] = time.time()
-        require_same(f"{part} as stored", job.storage.stat(part), _content(manifest))
-        job.storage.publish(part, job.target)
-    part = job.work.part(job.manifest)
-    with job.storage.removing(part):
-        job.storage.send(part, manifest.to_json().encode())
-        job.storage.publish(part, job.manifest)
+    times["uploaded"] = time.time()
+    put_manifest(job.storage, job.manifest, job.work.part(job.manifest), manifest)
     times["published"] = time.time()
     return _result(job, "done", manifest, times)
-
-
-def _content(manifest: CalibrationManifest) -> Content:
-    """Of the corrected file."""
-    (outcome,) = manifest.files
-    if outcome.output is None:
-        raise ValueError(f"{outcome.input.name} was not corrected")
-    return Content(outcome.output.size, outcome.output.adler32)
 
 
 def _job(work: Work) -> _Job:

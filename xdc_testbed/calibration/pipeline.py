@@ -172,11 +172,22 @@ def calibrate_run(
     return _manifest(task, outcomes, gaps(out, constants, outcomes))
 
 
-def failed(path: Path, error: CalibrationError) -> FileOutcome:
-    """The record of a file that was not corrected."""
-    other = isinstance(error, NoDetector) and not is_of_module(path.name)
+def failed(raw: Path | Ranges, error: CalibrationError) -> FileOutcome:
+    """The record of a file that was not corrected. Of one that is elsewhere it has what the storage says."""
+    other = isinstance(error, NoDetector) and not is_of_module(raw.name)
     outcome: Literal["left out", "failed"] = "left out" if other or isinstance(error, NothingSelected) else "failed"
-    return FileOutcome(input=FileRecord.of(path), outcome=outcome, failure=error.name, reason=error.message)
+    if isinstance(raw, Path):
+        record = FileRecord.of(raw)
+    else:
+        record = FileRecord(name=raw.name, size=raw.size, adler32=raw.adler32)
+    return FileOutcome(input=record, outcome=outcome, failure=error.name, reason=error.message)
+
+
+def run_manifest(
+    outcomes: Iterable[FileOutcome], parameters: Parameters, lit_frames: LitFrames | None = None
+) -> CalibrationManifest:
+    """The manifest of files that were corrected one by one."""
+    return _manifest(Task(Path(), parameters, engine.choose(), lit_frames=lit_frames), outcomes)
 
 
 def _manifest(task: Task, outcomes: Iterable[FileOutcome], missing: tuple[Gap, ...] = ()) -> CalibrationManifest:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xdc_testbed.cli import elsewhere
 from xdc_testbed.cli.conditions import parsed
 from xdc_testbed.cli.corrections import cell_list, settings, train_range
 from xdc_testbed.errors import VerifyFailed, WrongUsage
@@ -30,8 +31,10 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 @app.command()
 def calibrate(
-    raw: Annotated[Path, typer.Argument(help="A RAW file, or a folder of them (one run).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for corrected files and the manifest.")],
+    raw: Annotated[str, typer.Argument(help="A RAW file, or a folder of them (one run): a path, or https://....")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Folder for corrected files and the manifest: a path, or https://....")
+    ],
     constants: Annotated[Path, typer.Option("--constants", "-c", help="Folder of constants.")],
     packed: Annotated[
         Path | None, typer.Option("--packed", help="Folder of packed constants.", show_default="below ~/.cache")
@@ -76,6 +79,18 @@ def calibrate(
     plots: Annotated[
         bool, typer.Option("--plots", help="Also write report.html with pictures of every module.")
     ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", help="Token for https://....", show_default="BEARER_TOKEN, BEARER_TOKEN_FILE, bt_u<uid>"
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None, typer.Option("--cert", help="Certificate and key (PEM) in place of a token; a proxy will do.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="Authorities for https://..., a PEM file or a hashed folder.")
+    ] = None,
 ) -> None:
     """Calibrate detector files without a testbed."""
     from xdc_testbed.calibration import engine
@@ -83,14 +98,17 @@ def calibrate(
     from xdc_testbed.calibration.packed import default_folder
 
     packed = packed or default_folder()
-    for path in (raw, lit_frames):
+    streamed = [place for place in (raw, out) if elsewhere.is_url(place)]
+    if streamed and (plots or from_manifest):
+        raise WrongUsage("--plots and --from-manifest need files here", remedy=f"download what is in {streamed[0]}")
+    for path in (None if raw in streamed else Path(raw), lit_frames):
         if path and not path.exists():
             raise WrongUsage(f"{path} is not there", remedy="give a RAW-R....h5 file or the folder of a run")
     if plots:
         _require_pictures()
     print(f"kernels: {engine.choose()}")
     if from_manifest:
-        _repeat(from_manifest, raw, out, constants, packed, lit_frames)
+        _repeat(from_manifest, Path(raw), Path(out), constants, packed, lit_frames)
         return
     correction = settings(set_ or ()) | {
         name: value
@@ -104,14 +122,21 @@ def calibrate(
     }
     parameters = _parameters(correction, strategy=strategy, at=at, conditions=condition or (), within_days=within_days)
     lit = read_lit_frames(lit_frames) if lit_frames else None
-    manifest, record = _correct(raw, out, constants, parameters, packed, lit)
-    record.write_text(manifest.to_json())
+    record: Path | str
+    if streamed:
+        order = elsewhere.Order(raw, out, constants, parameters, packed, lit)
+        with _progress(None) as watch:
+            manifest, record = elsewhere.calibrate(order, elsewhere.Access(token_file, cert, ca_file), watch)
+    else:
+        manifest, record = _correct(Path(raw), Path(out), constants, parameters, packed, lit)
+        record.write_text(manifest.to_json())
     _summary(manifest)
     print(f"manifest: {record}")
     if plots:
         from xdc_testbed.calibration.report.run_page import write_page
 
-        print(f"report: {write_page(manifest, raw if raw.is_dir() else raw.parent, out, lit)}")
+        folder = Path(raw) if Path(raw).is_dir() else Path(raw).parent
+        print(f"report: {write_page(manifest, folder, Path(out), lit)}")
     failed = sum(file.outcome == "failed" for file in manifest.files)
     if failed:
         raise VerifyFailed(f"{failed} of {len(manifest.files)} files were not corrected", remedy=f"see {record}")
@@ -212,7 +237,7 @@ def _most_frequent(file: FileOutcome) -> str:
 
 
 @contextmanager
-def _progress(files: int) -> Iterator[Watch | None]:
+def _progress(files: int | None) -> Iterator[Watch | None]:
     """A bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield None

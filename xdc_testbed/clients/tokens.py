@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote_plus
@@ -13,6 +15,7 @@ import httpx2
 from xdc_testbed.clients.errors import TokenRefused, Unreachable
 from xdc_testbed.clients.tls import tls_context
 from xdc_testbed.clients.token_times import TokenTimes
+from xdc_testbed.errors import WrongUsage
 
 ANY_AUDIENCE = "https://wlcg.cern.ch/jwt/v1/any"
 _RENEW_BEFORE = 60.0  # seconds before expiry at which a token is no longer handed out
@@ -29,6 +32,43 @@ class AccessToken:
     expires_at: float
     scope: str
     good_from: float = 0.0
+
+
+def discovered(environ: Mapping[str, str]) -> Callable[[], str] | None:
+    """The user's token where the WLCG Bearer Token Discovery (version 1.0) looks for it, None when there is none.
+
+    BEARER_TOKEN, the file BEARER_TOKEN_FILE, then `bt_u<uid>` in XDG_RUNTIME_DIR and in /tmp. A file is read again each
+    time, as others renew it.
+    """
+    if environ.get("BEARER_TOKEN"):
+        return lambda: environ["BEARER_TOKEN"].strip()
+    if environ.get("BEARER_TOKEN_FILE"):
+        return token_in(Path(environ["BEARER_TOKEN_FILE"]))
+    folders = [environ["XDG_RUNTIME_DIR"]] if environ.get("XDG_RUNTIME_DIR") else []
+    for folder in [*folders, "/tmp"]:  # noqa: S108  where the discovery says it may be
+        file = Path(folder) / f"bt_u{os.getuid()}"
+        if file.is_file() and file.stat().st_uid == os.getuid():
+            return token_in(file)
+    return None
+
+
+def token_in(file: Path) -> Callable[[], str]:
+    """Reads the token in a file, each time. Raises WrongUsage, then and now, when there is none."""
+
+    def read() -> str:
+        try:
+            token = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise WrongUsage(
+                f"token file {file} cannot be read: {reason}", remedy="give a file with a token"
+            ) from error
+        if not token:
+            raise WrongUsage(f"token file {file} is empty", remedy="give a file with a token")
+        return token
+
+    read()
+    return read
 
 
 class TokenSource:

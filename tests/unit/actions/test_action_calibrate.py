@@ -43,7 +43,7 @@ def test_the_corrected_file_and_then_its_manifest_are_published(
         "adler32": adler32(desy.files[OUT]),
     }
     times = result["times"]
-    assert times["started"] <= times["opened"] <= times["calibrated"] <= times["published"]
+    assert times["started"] <= times["opened"] <= times["calibrated"] <= times["uploaded"] <= times["published"]
     manifest = CalibrationManifest.model_validate_json(desy.files[f"{OUT}.manifest.json"])
     again = calibrate_file(
         run_folder / RAW.removeprefix("/data/"), tmp_path / OUT.rsplit("/", 1)[1], run_folder / "cal", streamed=True

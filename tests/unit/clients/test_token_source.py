@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import httpx2
 import pytest
 
 from xdc_testbed.clients.errors import TokenRefused, Unreachable
-from xdc_testbed.clients.tokens import ANY_AUDIENCE, TokenSource
+from xdc_testbed.clients.tokens import ANY_AUDIENCE, TokenSource, discovered, token_in
+from xdc_testbed.errors import WrongUsage
 
 ISSUER = "https://issuer.test:8444"
 
@@ -135,3 +138,41 @@ def test_an_issuer_that_is_not_there_is_unreachable() -> None:
 
 def test_a_token_does_not_show_itself() -> None:
     assert "token-1" not in repr(Issuer().source().request())
+
+
+# -- the user's own token ---------------------------------------------------------------------------------------------
+
+
+def test_a_token_is_found_where_the_discovery_says(tmp_path: Path) -> None:
+    held, runtime = tmp_path / "held", tmp_path / "run"
+    runtime.mkdir()
+    held.write_text(" from-a-file\n")
+    (runtime / f"bt_u{os.getuid()}").write_text("from-the-session\n")
+    environment = {"BEARER_TOKEN": "at-hand\n", "BEARER_TOKEN_FILE": str(held), "XDG_RUNTIME_DIR": str(runtime)}
+    for name, wanted in (
+        ("BEARER_TOKEN", "at-hand"),
+        ("BEARER_TOKEN_FILE", "from-a-file"),
+        ("XDG_RUNTIME_DIR", "from-the-session"),
+    ):
+        token = discovered(environment)
+        assert token is not None
+        assert token() == wanted
+        del environment[name]
+
+
+def test_a_token_that_is_renewed_in_its_file_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    token = token_in(file)
+    file.write_text("second")
+    assert token() == "second"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), (b"", "is empty"), (b"\xff\xfe", "it is no text")]
+)
+def test_a_token_file_without_a_token_is_wrong_usage(tmp_path: Path, content: bytes | None, why: str) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(WrongUsage, match=why):
+        token_in(tmp_path / "token")
