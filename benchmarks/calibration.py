@@ -26,6 +26,7 @@ from unittest import mock
 
 import h5py
 import numpy as np
+from shared import stream_figures
 from shared.calibration_data import ROUNDS, THREADS, Limits, aligned, constants, in_turn, of
 from shared.calibration_files import write_agipd, write_agipd_constants, write_jungfrau
 from shared.calibration_peers import jungfrau_peers, numba_peers
@@ -56,7 +57,15 @@ CELLS = 352
 
 def main() -> None:
     """Measure what is asked for, in the order of the list."""
-    sections = {"jungfrau": jungfrau_memory, "agipd": agipd_memory, "files": files, "cold": cold, "scaling": scaling}
+    sections = {
+        "jungfrau": jungfrau_memory,
+        "agipd": agipd_memory,
+        "files": files,
+        "cold": cold,
+        "scaling": scaling,
+        "streams": streams,
+        "action": action,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))  # noqa: S108 - memory, not the disk
     parser.add_argument("--frames", type=int, default=512, help="of JUNGFRAU in memory")
@@ -378,6 +387,18 @@ def scaling(given: argparse.Namespace) -> None:
     show("scaling: what a file costs beside its frames", fixed, "ms")
     if given.plot:
         given.plot.write_text(drawn("Cost per frame", "ms", lines))
+
+
+def streams(given: argparse.Namespace) -> None:
+    """From storage to storage, beside a copy of the same bytes."""
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="xdc-bench-") as name:
+        stream_figures.streams(Path(name), given.in_files)
+
+
+def action(given: argparse.Namespace) -> None:
+    """The action from event to corrected file. Not in it: the way of the event through Kafka, router and dispatcher."""
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="xdc-bench-") as name:
+        stream_figures.action(Path(name), given.in_files)
 
 
 def _cost(work: Callable[[], object], frames: int) -> float:
