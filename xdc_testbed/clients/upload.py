@@ -21,7 +21,7 @@ _REDIRECTS = 5
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 _CONTINUE = 100
 _PATIENCE = 5.0  # seconds for the answer to `Expect`; some servers have none
-_TEXT = 4096  # bytes of a refusal that are read
+_TEXT = 4096  # bytes of an answer that are read
 
 
 def upload(
@@ -108,7 +108,7 @@ def _answer(connection: socket.socket, url: str) -> tuple[int, Message, str]:
             if len(words) < 2 or not words[1].isdigit():
                 raise unreachable("PUT", url, ConnectionError("the connection was closed without an answer"))
             status, told = int(words[1]), parse_headers(stream)
-            return status, told, _text(stream, told) if status >= 400 else ""
+            return status, told, _text(stream, told) if status != _CONTINUE else ""
     except TimeoutError:
         raise
     except OSError as error:
