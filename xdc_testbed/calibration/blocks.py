@@ -123,11 +123,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes of the raw file that passed, frame by frame. offsets: in the file; size: bytes of each."""
+    """Bytes of the raw file that passed, frame by frame. offsets: in the file; size: bytes of each; adler: of each."""
 
     offsets: npt.NDArray[np.int64]
     size: int
-    stored: native_files.Stored
+    adler: npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -235,11 +235,12 @@ def _in_slabs(work: Work, target: Target, which: Indices, fetched: Fetched | Non
     steps, cells = engines.native_steps(
         work.detector, work.cells[which], work.constants, work.parameters, in_word=work.code is None
     )
+    read: list[Part] = []
     if work.direct:
-        read = tuple(_parts(work, which, fetched))
-        raw, gain = read[0].stored, read[1].stored if len(read) > 1 else None
+        raw, *more = _in_place(work, which, fetched, read)
+        gain = more[0] if more else None
     else:
-        read, (raw, gain) = (), _through_hdf5(work, which)
+        raw, gain = _through_hdf5(work, which)
     energy, counts = target.room(which), Counts.zero()
     flags = native_files.correct(
         raw,
@@ -252,28 +253,30 @@ def _in_slabs(work: Work, target: Target, which: Indices, fetched: Fetched | Non
         counts=counts,
         instructions=work.engine.instructions,
     )
-    return Block(which, flags, energy, counts, read)
+    return Block(which, flags, energy, counts, tuple(read))
 
 
-def _parts(work: Work, which: Indices, fetched: Fetched | None) -> Iterator[Part]:
-    """Values of frames, and what they say of their gain where that is beside them."""
+def _in_place(work: Work, which: Indices, fetched: Fetched | None, read: list[Part]) -> Iterator[native_files.Stored]:
+    """Values of frames, and what they say of their gain where that is beside them. read: given what this is in the
+    file, without the bytes, which are not kept.
+    """
     memory, at = fetched.result() if fetched else (None, [])
     pixels = math.prod(work.detector.frame)
 
-    def part(frames: Frames, number: int, size: int, beyond: int = 0) -> Part:
-        offsets = frames.offsets(work.place, which) + beyond
+    def stored(frames: Frames, number: int, size: int, beyond: int = 0) -> native_files.Stored:
+        offsets, adler = frames.offsets(work.place, which) + beyond, np.ones(which.size, np.uint32)
+        read.append(Part(offsets, pixels * size, adler))
         if memory is not None:
-            adler = np.ones(which.size, np.uint32)
-            return Part(offsets, pixels * size, native_files.InMemory(memory, at[number] + beyond, size, adler))
+            return native_files.InMemory(memory, at[number] + beyond, size, adler)
         if work.source.descriptor is None:
             raise ValueError("a file that is elsewhere has to be fetched")
-        return Part(offsets, pixels * size, native_files.InFile.at(work.source.descriptor, offsets, size))
+        return native_files.InFile(work.source.descriptor, offsets, size, adler)
 
-    yield part(work.image, 0, 2)
+    yield stored(work.image, 0, 2)
     if work.codes:
-        yield part(work.codes, 1, 1)
+        yield stored(work.codes, 1, 1)
     elif work.staging == native.THRESHOLDS:  # value and analog gain value lie one after the other
-        yield part(work.image, 0, 2, 2 * pixels)
+        yield stored(work.image, 0, 2, 2 * pixels)
 
 
 def _through_hdf5(work: Work, which: Indices) -> tuple[native_files.Stored, native_files.Stored | None]:

@@ -233,8 +233,7 @@ class _Correction:
             counts.stages += block.counts.stages
             counts.reasons += block.counts.reasons
             for part in block.read:
-                if part.stored.adler is not None:
-                    read.add(part.offsets, part.size, part.stored.adler)
+                read.add(part.offsets, part.size, part.adler)
             yield block
 
 

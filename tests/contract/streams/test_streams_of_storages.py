@@ -198,4 +198,4 @@ def test_memory_does_not_grow_with_the_file(
         raw.unlink()
         for path in (f"{place}/{raw.name}", f"{place}/out-{frames}"):
             dav.delete(path)
-    assert peaks[1] < 1.15 * peaks[0]
+    assert peaks[1] - peaks[0] < 64 << 10  # KiB, of 288 MiB more in and 390 MiB more out
