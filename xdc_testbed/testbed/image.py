@@ -100,7 +100,10 @@ def ensure(
     kind: str = "node",
     rebuild: bool = False,
 ) -> str:
-    """Build what is missing of the base and one image of nodes. Returns the image's name."""
+    """Build what is missing of the base and one image of nodes. Returns the image's name.
+
+    Raises XdcError when the roles were changed meanwhile: the image would have the name of what it does not hold.
+    """
     tag = node_tag(kind)
     if not rebuild and exists(engine, tag):
         return tag
@@ -112,6 +115,9 @@ def ensure(
             _build_base(description, engine, workspace, report)
     with phase(report, "image-node", f"{kind} image: install stage of its roles"):
         _bake(description, engine, workspace, kind, tag, report)
+    if node_tag(kind) != tag:
+        engine.run("rmi", tag, timeout=120)
+        raise XdcError("roles were changed while their image was baked", remedy="run the same command again")
     return tag
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import ANY, Mock
 
 import pytest
 
 from xdc_testbed import content
+from xdc_testbed.drivers.engine import Engine
+from xdc_testbed.errors import XdcError
+from xdc_testbed.progress import silent
 from xdc_testbed.testbed import image
+from xdc_testbed.testbed.description import load
 
 
 @pytest.fixture
@@ -62,6 +67,20 @@ def test_an_image_follows_the_roles_of_its_groups_only(root: Path, role: str, ch
     before = {kind: image.node_tag(kind) for kind in image.kinds()}
     append(root / "roles" / role / "tasks" / "install.yml")
     assert [kind for kind in before if image.node_tag(kind) != before[kind]] == [changed]
+
+
+def test_an_image_whose_roles_were_changed_while_it_was_baked_is_not_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "_bake", lambda *_: append(root / "roles" / "kit" / "tasks" / "install.yml"))
+    monkeypatch.setattr(image, "exists", lambda _, tag: tag == image.base_tag())
+    engine = Mock(spec=Engine)
+    before = image.node_tag()
+    with pytest.raises(XdcError, match="changed while their image was baked"):
+        image.ensure(
+            load(profile="minimal", environ={}).description, engine, state_base=tmp_path / "state", report=silent
+        )
+    engine.run.assert_called_once_with("rmi", before, timeout=ANY)
 
 
 def test_what_every_node_has_is_in_every_image(root: Path) -> None:
