@@ -90,6 +90,7 @@ def _calibrate(arguments: Arguments) -> Result:
             progress=progress,
         )
     times["uploaded"] = time.time()
+    times.setdefault("calibrated", times["uploaded"])  # a file without frames has no progress
     put_manifest(job.storage, job.manifest, job.work.part(job.manifest), manifest)
     times["published"] = time.time()
     return _result(job, "done", manifest, times)

@@ -6,11 +6,9 @@ The corrected file appears under its name only when it is complete: it is writte
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +19,13 @@ import numpy.typing as npt
 
 from xdc_testbed.calibration import engine
 from xdc_testbed.calibration.badpixels import reasons
-from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Block, Progress, Target, Work, correct_blocks
-from xdc_testbed.calibration.checksums import Passed, Sum
+from xdc_testbed.calibration.blocks import TRAINS_TOGETHER, Progress, Work
 from xdc_testbed.calibration.completeness import gaps
 from xdc_testbed.calibration.constants import ModuleConstants
-from xdc_testbed.calibration.corrected_file import create_corrected
 from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.detectors import is_of_module
 from xdc_testbed.calibration.engine import Engine
-from xdc_testbed.calibration.failures import CalibrationError, InputInvalid, NoDetector, NothingSelected, OutputFailed
+from xdc_testbed.calibration.failures import CalibrationError, InputInvalid, NoDetector, NothingSelected
 from xdc_testbed.calibration.frames import Frames, Place
 from xdc_testbed.calibration.inputs import Input, Ranges, opened
 from xdc_testbed.calibration.lit_frames import LitFrames
@@ -46,9 +42,8 @@ from xdc_testbed.calibration.manifest import (
 from xdc_testbed.calibration.native import Counts
 from xdc_testbed.calibration.packed import open_constants
 from xdc_testbed.calibration.raw_file import RawFile, open_raw
-from xdc_testbed.calibration.reduction import dtype_of
 from xdc_testbed.calibration.selection import Selected, select
-from xdc_testbed.calibration.streamed_file import FlagsTooLarge, StreamedFile
+from xdc_testbed.calibration.stores import Correction, Send, Store, keep, to_file, to_stream, writing
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +78,6 @@ class Task:
     progress: Progress | None = None
     lit_frames: LitFrames | None = None
     streamed: bool = False
-
-
-Send = Callable[[int, Iterator[memoryview]], None]
-"""Sends so many bytes, which it is given one after the other. What the bytes raise goes through it."""
 
 
 def calibrate_file(
@@ -131,7 +122,7 @@ def calibrate_stream(
     The file is whole when this returns: what was sent is of no use, and to be removed, when it raises.
     """
     task = Task(constants, parameters or Parameters(), engine.choose(), packed, progress, lit_frames, streamed=True)
-    return _manifest(task, [_correct(raw, partial(_to_stream, name, send), task)])
+    return _manifest(task, [_correct(raw, partial(to_stream, name, send), task)])
 
 
 def raw_files(folder: Path) -> list[Path]:
@@ -206,39 +197,14 @@ def _correct_file(raw: Path | Ranges, out: Path, task: Task) -> FileOutcome:
     part = out.with_name(f".{out.name}.part-{os.getpid()}")
     try:
         if task.streamed:
-            outcome = _correct(raw, partial(_to_stream, out.name, partial(_keep, part, out)), task)
+            outcome = _correct(raw, partial(to_stream, out.name, partial(keep, part, out)), task)
         else:
-            outcome = _correct(raw, partial(_to_file, part, out), task)
-        with _writing(out):
+            outcome = _correct(raw, partial(to_file, part, out), task)
+        with writing(out):
             part.replace(out)
     finally:
         part.unlink(missing_ok=True)
     return outcome
-
-
-@dataclass(frozen=True)
-class _Correction:
-    """A raw file of which everything is known but its pixels. sums: of the last time that it was corrected."""
-
-    selected: Selected
-    work: Work
-    task: Task
-    sums: list[tuple[Counts, Passed]]
-
-    def blocks(self, target: Target) -> Generator[Block, None, None]:
-        """Correct the file."""
-        counts, read = Counts.zero(), Passed()
-        self.sums[:] = [(counts, read)]
-        for block in correct_blocks(self.work, target, self.task.progress):
-            counts.stages += block.counts.stages
-            counts.reasons += block.counts.reasons
-            for part in block.read:
-                read.add(part.offsets, part.size, part.adler)
-            yield block
-
-
-Store = Callable[[_Correction], FileRecord]
-"""Puts a corrected file where it goes, and says what it is by content."""
 
 
 def _correct(raw: Path | Ranges, store: Store, task: Task) -> FileOutcome:
@@ -254,10 +220,9 @@ def _correct(raw: Path | Ranges, store: Store, task: Task) -> FileOutcome:
             choice=parameters.constants,
         )
         work = _work(source, selected, compiled.constants, task)
-        correction = _Correction(selected, work, task, [])
+        correction = Correction(selected.raw, work, task.progress)
         output = store(correction)
-        ((counts, read),) = correction.sums
-        return _outcome(source.record(read), output, selected, compiled.record, counts, task)
+        return _outcome(source.record(correction.read), output, selected, compiled.record, correction.counts, task)
 
 
 def _work(source: Input, selected: Selected, constants: ModuleConstants, task: Task) -> Work:
@@ -277,60 +242,6 @@ def _work(source: Input, selected: Selected, constants: ModuleConstants, task: T
         together=TRAINS_TOGETHER * int(raw.index.count.max(initial=1)) * _frames_per_row(raw),
         lower=tuple(Place(rows, np.zeros_like(rows)) for rows in selected.lower),
     )
-
-
-def _to_file(part: Path, out: Path, correction: _Correction) -> FileRecord:
-    parameters, written = correction.task.parameters, Passed()
-    with _writing(out):
-        with create_corrected(
-            part, correction.selected.raw, dtype=dtype_of(parameters), legacy_names=parameters.legacy_names
-        ) as corrected:
-            for block in correction.blocks(corrected):
-                for frame, *flags in zip(block.which.tolist(), block.flags.stage, block.flags.mask, strict=True):
-                    corrected.write_flags(frame, *flags)
-                if block.energy.adler is not None:
-                    written.add(block.energy.offsets, corrected.frame_bytes, block.energy.adler)
-        return FileRecord.of(part, out.name, written)
-
-
-def _keep(part: Path, out: Path, _: int, content: Iterator[memoryview]) -> None:
-    """Send a stream to a file of this machine."""
-    with _writing(out), part.open("wb") as file:
-        for piece in content:
-            file.write(piece)
-
-
-def _to_stream(name: str, send: Send, correction: _Correction) -> FileRecord:
-    try:
-        return _sent(name, send, correction, measured=True)
-    except FlagsTooLarge:
-        log.info("%s is sent again: its flags need more room than those of its first frames", name)
-        return _sent(name, send, correction, measured=False)
-
-
-def _sent(name: str, send: Send, correction: _Correction, *, measured: bool) -> FileRecord:
-    """measured: the first block says how much room flags get."""
-    parameters, passed = correction.task.parameters, Sum()
-    stream = StreamedFile(correction.selected.raw, dtype=dtype_of(parameters), legacy_names=parameters.legacy_names)
-    with closing(correction.blocks(stream)) as blocks:
-        content = stream.content(stream.measured(blocks) if measured else blocks)
-        send(stream.size, passed.over(content))
-    return FileRecord(name=name, size=stream.size, adler32=f"{passed.adler32:08x}")
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """What goes wrong with the output is told by name; h5py tells errors of the system in words only."""
-    try:
-        yield
-    except OSError as error:
-        known = next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS) if _is(error, n)), None)
-        reason = os.strerror(known) if known else str(error).splitlines()[0]
-        raise OutputFailed(f"{out.name} cannot be written: {reason}", remedy=f"look at {out.parent}") from error
-
-
-def _is(error: OSError, number: int) -> bool:
-    return error.errno == number or f"errno = {number}," in str(error)
 
 
 _STAGES = ("0", "1", "2", "none")

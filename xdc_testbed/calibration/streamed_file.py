@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -81,13 +81,11 @@ class StreamedFile:
             left -= sum(map(len, flags))
             if left < 0:
                 raise FlagsTooLarge(f"{self._flags} bytes for the flags of a frame are not enough")
-            energies = memoryview(block.energy.memory.data)  # type: ignore[union-attr]
-            yield energies
+            yield memoryview(cast(InMemory, block.energy).memory.data)  # which is what `room` gave
             chunks = [self._frame_bytes] * block.which.size + list(map(len, flags))
             starts = at + np.append(0, np.cumsum(chunks))
-            for index, begin, size in zip(
-                self._indices, np.split(starts[:-1], 3), np.split(np.array(chunks), 3), strict=True
-            ):
+            spans = zip(np.split(starts[:-1], 3), np.split(np.array(chunks), 3), strict=True)
+            for index, (begin, size) in zip(self._indices, spans, strict=True):
                 index.places[block.which], index.sizes[block.which] = begin, size
             yield memoryview(b"".join(flags))
             at = int(starts[-1])
@@ -117,8 +115,8 @@ class StreamedFile:
 class _Index:
     """Where the chunks of one dataset are, one per frame.
 
-    pointer: position in the head of the address of the index; chunks: where in the dataset they begin, and by how
-    much the next one is further, (frames, axes); places, sizes: in the file.
+    pointer: position in the head of the address of the index; chunks: where in the dataset they begin, (frames, axes);
+    shape: of a chunk; places, sizes: in the file, bytes.
     """
 
     pointer: int

@@ -6,16 +6,19 @@ or a refusal then costs nothing. That, and large parts on their way without a co
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email.message import Message
 from http.client import parse_headers
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from xdc_testbed.clients.errors import StorageError, Unreachable, storage_error, unreachable, without_query
+
+log = logging.getLogger(__name__)
 
 _REDIRECTS = 5
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
@@ -39,9 +42,8 @@ def upload(
     """
     for _ in range(_REDIRECTS + 1):
         credential = headers(url)
-        with _connected(url, tls, timeout) as connection:
-            _send(connection, url, _request(url, size, credential))
-            status, told, text = _expected(connection, url, timeout) if size else (_CONTINUE, Message(), "")
+        request = _request(url, size, credential)
+        with _asked(url, request, tls, timeout, waits=size > 0) as (connection, status, told, text):
             if status in _REDIRECT and "Location" in told:
                 url = urljoin(url, told["Location"])
                 continue
@@ -66,6 +68,25 @@ def _request(url: str, size: int, credential: Mapping[str, str]) -> bytes:
         *(f"{name}: {value}" for name, value in credential.items()),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+@contextmanager
+def _asked(
+    url: str, request: bytes, tls: ssl.SSLContext | None, timeout: float, *, waits: bool
+) -> Iterator[tuple[socket.socket, int, Message, str]]:
+    """The connection, and the answer to the request alone. A connection that is lost before is made once more."""
+    with ExitStack() as stack:
+        for again in (True, False):
+            try:
+                connection = stack.enter_context(_connected(url, tls, timeout))
+                _send(connection, url, request)
+                answer = _expected(connection, url, timeout) if waits else (_CONTINUE, Message(), "")
+                break
+            except Unreachable as error:
+                if not again:
+                    raise
+                log.info("once more: %s", error.message)
+        yield connection, *answer
 
 
 def _expected(connection: socket.socket, url: str, timeout: float) -> tuple[int, Message, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ import httpx2
 
 from xdc_testbed.clients import digests, multistatus, thirdparty
 from xdc_testbed.clients.digests import Adler32, Content
-from xdc_testbed.clients.errors import NotFound, StorageError, storage_error, unreachable, without_query
+from xdc_testbed.clients.errors import NotFound, StorageError, Unreachable, storage_error, unreachable, without_query
 from xdc_testbed.clients.multistatus import Entry
 from xdc_testbed.clients.running_copy import RunningCopy
 from xdc_testbed.clients.thirdparty import TransferResult
 from xdc_testbed.clients.tls import tls_context
 from xdc_testbed.clients.upload import upload
+
+log = logging.getLogger(__name__)
 
 Listing = list[Entry]
 Source = bytes | str | Path  # bytes to write, or the file that holds them
@@ -127,19 +130,15 @@ class WebDav:
             return data
 
     def read_into(self, path: str, at: int, room: memoryview) -> None:
-        """Fill all of the room with the bytes of a file from `at` on. The storage must honour ranges."""
-        headers, filled = {"Range": f"bytes={at}-{at + len(room) - 1}"}, 0
-        with self._send("GET", path, headers=headers) as answer:
-            self._check(answer)
-            if answer.status_code != 206:
-                raise StorageError(f"GET {self.url(path)}: the range was ignored", status=answer.status_code)
-            for chunk in self._raw(answer):
-                after = filled + len(chunk)
-                if after <= len(room):
-                    room[filled:after] = chunk
-                filled = after
-        if filled != len(room):
-            raise StorageError(f"GET {self.url(path)}: {filled} bytes of a range of {len(room)}", status=206)
+        """Fill all of the room with the bytes of a file from `at` on. The storage must honour ranges.
+
+        A range that breaks off is asked for once more: among the many of a file one connection may be lost.
+        """
+        try:
+            self._fill(path, at, room)
+        except Unreachable as error:
+            log.info("once more: %s", error.message)
+            self._fill(path, at, room)
 
     def upload(self, path: str, size: int, parts: Iterator[bytes | memoryview]) -> None:
         """Write a file of so many bytes that come one after the other and cannot be had twice.
@@ -275,6 +274,20 @@ class WebDav:
         except ValueError as error:
             raise StorageError(f"PROPFIND {self.url(path)}: {error}", status=207) from error
 
+    def _fill(self, path: str, at: int, room: memoryview) -> None:
+        headers, filled = {"Range": f"bytes={at}-{at + len(room) - 1}"}, 0
+        with self._send("GET", path, headers=headers) as answer:
+            self._check(answer)
+            if answer.status_code != 206:
+                raise StorageError(f"GET {self.url(path)}: the range was ignored", status=answer.status_code)
+            for chunk in self._raw(answer):
+                after = filled + len(chunk)
+                if after <= len(room):
+                    room[filled:after] = chunk
+                filled = after
+        if filled != len(room):
+            raise StorageError(f"GET {self.url(path)}: {filled} bytes of a range of {len(room)}", status=206)
+
     def _is_directory(self, path: str) -> bool:
         with self._send("PROPFIND", path, headers={"Depth": "0"}) as answer:
             if answer.status_code != 207:
@@ -333,7 +346,12 @@ class WebDav:
             )
             try:
                 return self._http.send(request, stream=True)
-            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as error:
+            except (
+                httpx2.ConnectError,  # XRootD 5.5 resets a new connection now and then while others are being closed
+                httpx2.RemoteProtocolError,
+                httpx2.ReadError,
+                httpx2.WriteError,
+            ) as error:
                 if attempts == 0:
                     raise unreachable(method, url, error) from error
             except httpx2.HTTPError as error:

@@ -22,7 +22,7 @@ from extra_data.components import AGIPD1M, JUNGFRAU
 from extra_data.validation import FileAccess, FileValidator
 from extra_data.validation import main as extra_data_validate
 
-from xdc_testbed.calibration import CalibrationManifest, Parameters, blocks, calibrate_file, pipeline
+from xdc_testbed.calibration import CalibrationManifest, Parameters, blocks, calibrate_file, stores
 from xdc_testbed.calibration.failures import InputChanged, OutputFailed
 
 
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_is_named_and_nothing_is_left(
     def full(path: Any, flags: int, *more: Any, **named: Any) -> int:
         return real("/dev/full" if flags & os.O_WRONLY else path, flags, *more, **named)
 
-    monkeypatch.setattr(pipeline.os, "open", full)
+    monkeypatch.setattr(os, "open", full)
     with pytest.raises(OutputFailed, match=r"CORR\.h5 cannot be written: No space left on device"):
         calibrate_file(corrected.raw / "RAW-R0001-AGIPD00-S00000.h5", tmp_path / "CORR.h5", corrected.cal)
     assert list(tmp_path.iterdir()) == []
@@ -178,7 +178,7 @@ def test_input_that_changes_while_it_is_read_is_named(
         (tmp_path / "new").replace(raw)
         return blocks.correct_blocks(*words)
 
-    monkeypatch.setattr(pipeline, "correct_blocks", replaced)
+    monkeypatch.setattr(stores, "correct_blocks", replaced)
     with pytest.raises(InputChanged):
         calibrate_file(raw, tmp_path / "CORR.h5", corrected.cal)
     assert list(tmp_path.iterdir()) == [raw]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from corrected_run import Corrected
 
-from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_run, failures, pipeline
+from xdc_testbed.calibration import CalibrationManifest, Parameters, calibrate_run, failures, stores
 from xdc_testbed.calibration.failures import CalibrationError
 from xdc_testbed.calibration.manifest import Choice, FileOutcome
 from xdc_testbed.calibration.report.outcomes import COUNTED, FAILED
@@ -103,14 +103,14 @@ def other_pixels(run: Run) -> None:
 
 
 def replaced(run: Run) -> None:
-    correct_blocks = pipeline.correct_blocks
+    correct_blocks = stores.correct_blocks
 
     def replacing(*words: Any, **named: Any) -> Any:
         shutil.copy(run.path, run.raw / "new")
         (run.raw / "new").replace(run.path)
         return correct_blocks(*words, **named)
 
-    run.monkeypatch.setattr(pipeline, "correct_blocks", replacing)
+    run.monkeypatch.setattr(stores, "correct_blocks", replacing)
 
 
 def high_cell(run: Run) -> None:
@@ -146,7 +146,7 @@ def full_disk(run: Run) -> None:
     def full(*_: object, **__: object) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    run.monkeypatch.setattr(pipeline, "create_corrected", full)
+    run.monkeypatch.setattr(stores, "create_corrected", full)
 
 
 FAILURES: dict[str, Damage] = {

@@ -135,10 +135,17 @@ def test_a_server_that_goes_away_is_unreachable() -> None:
 
     with server(leaves) as url, pytest.raises(Unreachable, match="PUT"):
         send(url, 1 << 30, (bytes(1 << 20) for _ in range(1 << 10)))
-    with server(lambda *_: None) as url, pytest.raises(Unreachable, match="closed without an answer"):
+    with server(*[lambda *_: None] * 2) as url, pytest.raises(Unreachable, match="closed without an answer"):
         send(url, 3, never())
     with pytest.raises(Unreachable, match="refused"):
         send(url, 3, never())
+
+
+def test_a_connection_that_is_lost_before_anything_was_sent_is_made_once_more() -> None:
+    seen: list[bytes] = []
+    with server(lambda *_: None, taking(3, seen)) as url:
+        send(url, 3, iter([b"abc"]))
+    assert seen[1] == b"abc"
 
 
 def test_an_endless_redirect_ends_as_an_error() -> None:

@@ -142,6 +142,7 @@ def failing_first(error: type[httpx2.TransportError]) -> Server:
 def test_a_kept_connection_that_turns_out_dead_is_not_noticed() -> None:
     assert failing_first(httpx2.RemoteProtocolError).client().get("/data/f") == b"data"
     assert failing_first(httpx2.WriteError).client().put("/data/f", b"x").size == 1
+    assert failing_first(httpx2.ConnectError).client().get("/data/f") == b"data"  # reset while it was made
 
 
 def test_a_move_is_not_sent_twice() -> None:
@@ -152,8 +153,11 @@ def test_a_move_is_not_sent_twice() -> None:
 
 
 def test_a_refused_connection_is_unreachable_with_a_remedy() -> None:
+    def refuse(_: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("refused")
+
     with pytest.raises(Unreachable) as raised:
-        failing_first(httpx2.ConnectError).client().get("/data/f")
+        Server(refuse).client().get("/data/f")
     assert raised.value.remedy
 
 
@@ -279,6 +283,27 @@ def test_a_range_that_ends_early_is_an_error() -> None:
         ranging(b"0123456789").client().read_into("/f", 3, memoryview(bytearray(9)))
     with pytest.raises(StorageError, match="the range was ignored"):
         always(200, content=b"all").client().read_into("/f", 0, memoryview(bytearray(3)))
+
+
+def test_a_range_that_breaks_off_is_asked_for_once_more() -> None:
+    whole, broken = ranging(b"0123456789"), [httpx2.ReadError("gone")]
+
+    class Breaking(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"34"
+            raise broken[-1]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(206, stream=Breaking()) if len(server.requests) == 1 else whole.answer(request)
+
+    server = Server(answer)
+    room = bytearray(4)
+    server.client().read_into("/f", 3, memoryview(room))
+    assert room == b"3456"
+    server = Server(lambda _: httpx2.Response(206, stream=Breaking()))
+    with pytest.raises(Unreachable, match="gone"):
+        server.client().read_into("/f", 3, memoryview(room))
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
