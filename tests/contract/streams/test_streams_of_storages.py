@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,17 @@ from corrected_run import pixels
 from extra_data.validation import FileAccess, FileValidator
 from stream_rig import Server
 
-from xdc_testbed.calibration import CalibrationManifest, InputChanged, InputTruncated, blocks, calibrate_stream
+from xdc_testbed.actions.storage import Storage
+from xdc_testbed.actions.streams import calibrate_onto
+from xdc_testbed.calibration import (
+    CalibrationManifest,
+    InputChanged,
+    InputTruncated,
+    Parameters,
+    blocks,
+    calibrate_stream,
+)
+from xdc_testbed.calibration.streamed_file import StreamedFile
 from xdc_testbed.clients import digests
 from xdc_testbed.clients.errors import StorageDenied, StorageError, Unreachable
 from xdc_testbed.clients.remote_file import RemoteFile
@@ -142,31 +153,61 @@ def test_a_token_that_may_only_read_is_refused_before_a_pixel_is_sent(
     assert not dav.exists(out)
 
 
-@pytest.mark.parametrize("when", ["before", "in the middle"])
-def test_a_server_that_dies_ends_the_upload_by_name(
-    server: Server, dav: WebDav, place: str, run: Path, monkeypatch: pytest.MonkeyPatch, when: str
+@pytest.mark.parametrize("when", [0, 3])
+def test_a_server_that_dies_ends_the_upload_by_name_and_has_nothing_under_the_name(
+    server: Server, dav: WebDav, place: str, run: Path, monkeypatch: pytest.MonkeyPatch, when: int
 ) -> None:
-    monkeypatch.setattr(blocks, "STREAM_BLOCK_BYTES", 1)
-    out = f"{place}/CORR-R0001-{JF}.h5"
+    whole = StreamedFile.content
 
-    def send(size: int, parts: Iterator[memoryview]) -> None:
-        if when == "before":
-            server.stop()
-        dav.upload(out, size, dying(parts))
-
-    def dying(parts: Iterator[memoryview]) -> Iterator[memoryview]:
-        for number, part in enumerate(parts):
-            if number == 3:
+    def dying(self: StreamedFile, given: Iterator[blocks.Block]) -> Iterator[memoryview]:
+        for number, part in enumerate(whole(self, given)):
+            if number == when:
                 server.stop()
             yield part
 
+    monkeypatch.setattr(blocks, "STREAM_BLOCK_BYTES", 1)
+    monkeypatch.setattr(StreamedFile, "content", dying)
+    raw, out = run / "raw" / "r0001" / f"RAW-R0001-{JF}.h5", f"{place}/CORR-R0001-{JF}.h5"
     try:
         with pytest.raises(Unreachable):
-            calibrate_stream(
-                run / "raw" / "r0001" / f"RAW-R0001-{JF}.h5", "CORR.h5", send, run / "cal", packed=run / "packed"
-            )
+            calibrate_onto(Storage(dav), out, f"{out}.part-1", raw, run / "cal", parameters=Parameters())
     finally:
         server.start()
+    assert not dav.exists(out)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from xdc_testbed.actions.storage import Storage
+from xdc_testbed.actions.streams import calibrate_onto
+from xdc_testbed.calibration import Parameters, blocks
+from xdc_testbed.calibration.streamed_file import StreamedFile
+from xdc_testbed.clients.webdav import WebDav
+url, ca, token, raw, out, cal = sys.argv[1:]
+blocks.STREAM_BLOCK_BYTES, whole = 1, StreamedFile.content
+def some(self, given):
+    for number, part in enumerate(whole(self, given)):
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield part
+StreamedFile.content = some
+dav = WebDav(url, ca_file=ca, token=lambda: token)
+calibrate_onto(Storage(dav), out, out + ".part-1", Path(raw), Path(cal), parameters=Parameters())
+"""
+
+
+def test_a_process_that_is_killed_leaves_nothing_under_the_name(
+    server: Server, dav: WebDav, place: str, run: Path
+) -> None:
+    raw, out = run / "raw" / "r0001" / f"RAW-R0001-{JF}.h5", f"{place}/CORR-R0001-{JF}.h5"
+    token = server.issuer.source("interop").token()
+    words = [server.url, str(server.ca), token, str(raw), out, str(run / "cal")]
+    ended = subprocess.run([sys.executable, "-c", KILLED, *words], check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert not dav.exists(out)
+    calibrate_onto(Storage(dav), out, f"{out}.part-2", raw, run / "cal", parameters=Parameters())
+    assert dav.exists(out)
 
 
 PEAK = """
