@@ -40,7 +40,7 @@ from xdc_testbed.demo.detector_data import CONSTANTS_FILE
 
 RAW, OUT = "/data/raw/r0001/RAW-R0001-JNGFR01-S00000.h5", "/data/proc/r0001/CORR-R0001-JNGFR01-S00000.h5"
 _RANGE = 6 << 20  # bytes: pixels and gain of a block of frames
-_ROUNDS = 5
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)

@@ -107,18 +107,22 @@ def _body(connection: socket.socket, url: str, size: int, parts: Iterator[bytes 
         try:
             _send(connection, url, part)
         except Unreachable:
-            status, _, text = _answer(connection, url)  # a storage that is full says so, and closes
-            return status, text
+            return _final(connection, url)  # a storage that is full says so, and closes
         sent += len(part)
     if sent != size:
         raise ValueError(f"{sent} bytes where {size} were announced")
-    while True:
+    return _final(connection, url)
+
+
+def _final(connection: socket.socket, url: str) -> tuple[int, str]:
+    """Status and text of the answer to the file; one that asks for the file may still come before it."""
+    status = _CONTINUE
+    while status == _CONTINUE:
         try:
             status, _, text = _answer(connection, url)
         except TimeoutError as error:
             raise unreachable("PUT", url, error) from error
-        if status != _CONTINUE:
-            return status, text
+    return status, text
 
 
 def _answer(connection: socket.socket, url: str) -> tuple[int, Message, str]:

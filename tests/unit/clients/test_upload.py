@@ -141,6 +141,22 @@ def test_a_server_that_goes_away_is_unreachable() -> None:
         send(url, 3, never())
 
 
+def test_a_server_that_takes_no_more_is_unreachable_after_the_time_that_is_given() -> None:
+    ended = threading.Event()
+
+    def stuck(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        ended.wait(10)
+
+    with server(stuck) as url:
+        with pytest.raises(Unreachable, match="timed out"):
+            upload(
+                f"{url}/f", 1 << 30, (bytes(1 << 20) for _ in range(1 << 10)),
+                headers=lambda _: {}, tls=None, timeout=0.2,
+            )  # fmt: skip
+        ended.set()
+
+
 def test_a_connection_that_is_lost_before_anything_was_sent_is_made_once_more() -> None:
     seen: list[bytes] = []
     with server(lambda *_: None, taking(3, seen)) as url:
