@@ -13,13 +13,12 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
-from xdc_testbed.actions.constants_cache import ConstantsCache
+from xdc_testbed.actions.constants_cache import ConstantsCache, gather
 from xdc_testbed.actions.outcome import ActionFailed, Arguments, Result, run
 from xdc_testbed.actions.storage import Storage, require_same
 from xdc_testbed.actions.streams import calibrate_onto, put_manifest
@@ -28,7 +27,6 @@ from xdc_testbed.calibration import CalibrationManifest, Parameters
 from xdc_testbed.calibration.detector import Module
 from xdc_testbed.calibration.manifest import FileRecord, code_version
 from xdc_testbed.calibration.pipeline import corrected_name
-from xdc_testbed.calibration.versions import begin_of
 from xdc_testbed.clients.digests import Content
 from xdc_testbed.clients.errors import NotFound
 from xdc_testbed.clients.remote_file import RemoteFile
@@ -72,9 +70,9 @@ def _calibrate(arguments: Arguments) -> Result:
     with tempfile.TemporaryDirectory(prefix="xdc-calibrate-") as folder:
 
         def constants(module: Module) -> Path:
-            found = _constants(job, module, cache, Path(folder))
+            gather(job.storage, str(job.cal), module, cache, Path(folder))
             times["opened"] = time.time()
-            return found
+            return Path(folder)
 
         def progress(*_: int) -> None:
             times["calibrated"] = time.time()
@@ -148,23 +146,6 @@ def _already_done(job: _Job) -> CalibrationManifest | None:
 def _is(record: FileRecord, content: Content | None) -> bool:
     """Whether a stored file is the recorded one; without a checksum from the storage that is not known."""
     return content is not None and (record.size, record.adler32) == (content.size, content.adler32)
-
-
-def _constants(job: _Job, module: Module, cache: ConstantsCache, folder: Path) -> Path:
-    """Put every version of the constants of a module below `folder`; each is downloaded once."""
-    below = module.constants_folder
-    place = job.cal / below
-    (folder / below).mkdir(parents=True)
-    for name in job.storage.names(str(place)):
-        path = str(place / name)
-        content = job.storage.stat(path) if begin_of(name) else None
-        if content is None:
-            continue  # something else, or gone since it was listed
-        kept = cache.file(f"{below}/{name}", content, partial(job.storage.fetch, path, expected=content))
-        (folder / below / name).symlink_to(kept)
-    if not any((folder / below).iterdir()):
-        raise ActionFailed(f"constants are missing: {place}/cal.<begin of validity>.h5", retry=False)
-    return folder
 
 
 def _result(job: _Job, status: str, manifest: CalibrationManifest, times: dict[str, float]) -> Result:

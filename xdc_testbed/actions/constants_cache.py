@@ -9,8 +9,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from xdc_testbed.actions.storage import Storage
+from xdc_testbed.calibration import ConstantsMissing
+from xdc_testbed.calibration.detector import Module
+from xdc_testbed.calibration.versions import begin_of
 from xdc_testbed.clients.digests import Content
 
 KEPT = 64
@@ -66,3 +71,27 @@ class ConstantsCache:
         folders = sorted(kept, key=lambda folder: folder.stat().st_mtime, reverse=True)
         for folder in folders[KEPT:]:
             shutil.rmtree(folder, ignore_errors=True)  # another function may be doing the same
+
+
+def gather(storage: Storage, place: str, module: Module, cache: ConstantsCache, folder: Path) -> None:
+    """Put every version of a module's constants below `folder`. place: path on the storage that constants are below.
+
+    Each is downloaded once. Raises ConstantsMissing when there is none.
+    """
+    below = module.constants_folder
+    (folder / below).mkdir(parents=True, exist_ok=True)
+    found = False
+    for name in storage.names(f"{place}/{below}"):
+        path = f"{place}/{below}/{name}"
+        content = storage.stat(path) if begin_of(name) else None
+        if content is None:
+            continue  # something else, or gone since it was listed
+        kept = cache.file(f"{below}/{name}", content, partial(storage.fetch, path, expected=content))
+        (folder / below / name).unlink(missing_ok=True)
+        (folder / below / name).symlink_to(kept)
+        found = True
+    if not found:
+        raise ConstantsMissing(
+            f"constants are missing: {place}/{below}/cal.<begin of validity>.h5",
+            remedy="put them there, or make darks",
+        )

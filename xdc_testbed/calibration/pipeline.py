@@ -83,7 +83,7 @@ class Task:
 def calibrate_file(
     raw: Path | Ranges,
     out: Path,
-    constants: Path,
+    constants: ConstantsFolder,
     *,
     parameters: Parameters | None = None,
     packed: Path | None = None,
@@ -91,7 +91,7 @@ def calibrate_file(
     lit_frames: LitFrames | None = None,
     streamed: bool = False,
 ) -> CalibrationManifest:
-    """Correct one raw file into `out` with the constants below the folder `constants`.
+    """Correct one raw file into `out` with the constants below the folder `constants`, or below what it gives.
 
     raw: a file of this machine, or one elsewhere that is read by ranges; packed: folder of packed constants, which are
     compiled there when they are used for the first time; progress: told of frames done and frames in all; lit_frames:

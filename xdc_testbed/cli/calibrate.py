@@ -35,7 +35,7 @@ def calibrate(
     out: Annotated[
         str, typer.Option("--out", "-o", help="Folder for corrected files and the manifest: a path, or https://....")
     ],
-    constants: Annotated[Path, typer.Option("--constants", "-c", help="Folder of constants.")],
+    constants: Annotated[str, typer.Option("--constants", "-c", help="Folder of constants: a path, or https://....")],
     packed: Annotated[
         Path | None, typer.Option("--packed", help="Folder of packed constants.", show_default="below ~/.cache")
     ] = None,
@@ -98,7 +98,7 @@ def calibrate(
     from xdc_testbed.calibration.packed import default_folder
 
     packed = packed or default_folder()
-    streamed = [place for place in (raw, out) if elsewhere.is_url(place)]
+    streamed = [place for place in (raw, out, constants) if elsewhere.is_url(place)]
     if streamed and (plots or from_manifest):
         raise WrongUsage("--plots and --from-manifest need files here", remedy=f"download what is in {streamed[0]}")
     for path in (None if raw in streamed else Path(raw), lit_frames):
@@ -108,7 +108,7 @@ def calibrate(
         _require_pictures()
     print(f"kernels: {engine.choose()}")
     if from_manifest:
-        _repeat(from_manifest, Path(raw), Path(out), constants, packed, lit_frames)
+        _repeat(from_manifest, Path(raw), Path(out), Path(constants), packed, lit_frames)
         return
     correction = settings(set_ or ()) | {
         name: value
@@ -128,7 +128,7 @@ def calibrate(
         with _progress(None) as watch:
             manifest, record = elsewhere.calibrate(order, elsewhere.Access(token_file, cert, ca_file), watch)
     else:
-        manifest, record = _correct(Path(raw), Path(out), constants, parameters, packed, lit)
+        manifest, record = _correct(Path(raw), Path(out), Path(constants), parameters, packed, lit)
         record.write_text(manifest.to_json())
     _summary(manifest)
     print(f"manifest: {record}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,20 +21,21 @@ if TYPE_CHECKING:
     from xdc_testbed.actions.storage import Storage
     from xdc_testbed.calibration import CalibrationManifest, Parameters, Ranges
     from xdc_testbed.calibration.blocks import Progress
+    from xdc_testbed.calibration.detector import Module
     from xdc_testbed.calibration.lit_frames import LitFrames
     from xdc_testbed.calibration.manifest import FileOutcome
-    from xdc_testbed.calibration.pipeline import Watch
+    from xdc_testbed.calibration.pipeline import ConstantsFolder, Watch
 
 _SCHEMES = {"https": "https", "davs": "https"}
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. raw, out: a path here or a URL; constants: folder here."""
+    """What is asked for. raw, out, constants: a path here or a URL."""
 
     raw: str
     out: str
-    constants: Path
+    constants: str
     parameters: Parameters
     packed: Path
     lit_frames: LitFrames | None
@@ -80,14 +83,15 @@ def calibrate(order: Order, access: Access, watch: Watch | None) -> tuple[Calibr
     out = _Folder(order.out, storages)
     outcomes: list[FileOutcome] = []
     single = order.raw.endswith(".h5")
-    for raw in _raw_files(order.raw, storages):
-        progress = partial(watch, raw.name) if watch else None
-        try:
-            outcomes += out.correct(raw, order, progress).files
-        except CalibrationError as error:
-            if single:
-                raise
-            outcomes.append(failed(raw, error))
+    with _constants(order.constants, storages) as constants:
+        for raw in _raw_files(order.raw, storages):
+            progress = partial(watch, raw.name) if watch else None
+            try:
+                outcomes += out.correct(raw, order, constants, progress).files
+            except CalibrationError as error:
+                if single:
+                    raise
+                outcomes.append(failed(raw, error))
     manifest = run_manifest(outcomes, order.parameters, order.lit_frames)
     name = f"{corrected_name(outcomes[0].input.name)}.manifest.json" if single else "manifest.json"
     return manifest, out.keep(name, manifest)
@@ -129,7 +133,9 @@ class _Folder:
         if is_url(place):
             self._storage, self._path = storages.at(place)
 
-    def correct(self, raw: Path | Ranges, order: Order, progress: Progress | None) -> CalibrationManifest:
+    def correct(
+        self, raw: Path | Ranges, order: Order, constants: ConstantsFolder, progress: Progress | None
+    ) -> CalibrationManifest:
         """Correct one file into the folder."""
         from xdc_testbed.actions.streams import calibrate_onto
         from xdc_testbed.calibration import calibrate_file
@@ -141,7 +147,7 @@ class _Folder:
             return calibrate_file(
                 raw,
                 Path(self._path) / name,
-                order.constants,
+                constants,
                 parameters=order.parameters,
                 packed=order.packed,
                 progress=progress,
@@ -152,7 +158,7 @@ class _Folder:
             f"{self._path}/{name}",
             self._part(name),
             raw,
-            order.constants,
+            constants,
             parameters=order.parameters,
             packed=order.packed,
             progress=progress,
@@ -174,6 +180,24 @@ class _Folder:
 
     def _part(self, name: str) -> str:
         return f"{self._path}/{name}.part-{secrets.token_hex(6)}"
+
+
+@contextmanager
+def _constants(place: str, storages: Storages) -> Iterator[ConstantsFolder]:
+    """The folder of constants, or what downloads those of a module, each version once."""
+    if not is_url(place):
+        yield Path(place)
+        return
+    from xdc_testbed.actions.constants_cache import ConstantsCache, gather
+
+    storage, where = storages.at(place)
+    with tempfile.TemporaryDirectory(prefix="xdc-constants-") as folder:
+
+        def of_module(module: Module) -> Path:
+            gather(storage, where, module, ConstantsCache.at(), Path(folder))
+            return Path(folder)
+
+        yield of_module
 
 
 def _raw_files(place: str, storages: Storages) -> Iterator[Path | Ranges]:

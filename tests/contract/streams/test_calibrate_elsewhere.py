@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from corrected_run import pixels
 from stream_rig import Server
 from typer.testing import CliRunner, Result
 
-from xdc_testbed.calibration import CalibrationManifest, InputInvalid, InputTruncated
+from xdc_testbed.calibration import CalibrationManifest, ConstantsMissing, InputInvalid, InputTruncated
 from xdc_testbed.cli.calibrate import app
 from xdc_testbed.clients.errors import StorageDenied
 from xdc_testbed.clients.webdav import WebDav
@@ -73,6 +74,23 @@ def test_one_end_may_be_here(
         assert names(dav, f"{place}/proc") == [here.name, f"{here.name}.manifest.json"]
     assert ended.exit_code == 0, ended.output
     assert pixels(here) == pixels(run / "proc" / here.name)
+
+
+def test_constants_may_be_there_too(
+    server: Server, dav: WebDav, place: str, raw: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    for file in (run / "cal").rglob("*.h5"):
+        dav.put(f"{place}/cal/{file.relative_to(run / 'cal')}", file)
+    here = tmp_path / f"CORR-R0001-{AG}.h5"
+    more = ("--constants", f"{server.url}{place}/cal")
+    ended = calibrate(server, run, f"{server.url}{raw}/RAW-R0001-{AG}.h5", str(tmp_path), *more)
+    assert ended.exit_code == 0, ended.output
+    assert pixels(here) == pixels(run / "proc" / here.name)
+    more = ("--constants", f"{server.url}{place}/nothing")
+    ended = calibrate(server, run, f"{server.url}{raw}/RAW-R0001-{AG}.h5", str(tmp_path), *more)
+    assert isinstance(ended.exception, ConstantsMissing)
 
 
 def test_a_run_again_replaces_what_is_there(server: Server, dav: WebDav, place: str, raw: str, run: Path) -> None:
