@@ -1,4 +1,4 @@
-"""A cloud of our own whose instances are containers, made once; the command line as a user of it; its administrator."""
+"""A cloud of our own, made once for a module; the command line as a user of it; its administrator."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CLOUD = """\
 name = "cloud"
 profile = "cloud"
 [nodes.cloud]
-memory = 6144
+memory = {memory}
 [vars]
-openstack_compute = "container"
+openstack_compute = "{compute}"
 """
 
 _LAB = """\
@@ -73,12 +73,12 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Iterator[Lab]:
-    """The cloud, up; removed afterwards, and proven gone."""
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Iterator[Lab]:
+    """The cloud, up, with what the module has as COMPUTE and MEMORY (MiB); removed afterwards, and proven gone."""
     xdc = Xdc(tmp_path_factory.mktemp("state"))
     folder = tmp_path_factory.mktemp("descriptions")
     described = folder / "cloud.toml"
-    described.write_text(_CLOUD)
+    described.write_text(_CLOUD.format(compute=request.module.COMPUTE, memory=request.module.MEMORY))
     patch = pytest.MonkeyPatch()
     try:
         xdc("provider", "build", timeout=1500)

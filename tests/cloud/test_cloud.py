@@ -25,6 +25,8 @@ from tests.cloud.conftest import Lab
 from tests.roles.playbook_bed import Bed
 from xdc_testbed.testbed.lifecycle import Testbed
 
+COMPUTE = "container"
+MEMORY = 6144
 NODES = ("desy-storage", "desy-stream")
 
 

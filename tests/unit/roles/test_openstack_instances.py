@@ -1,4 +1,4 @@
-"""Containers as instances of the cloud: what is done on the node for each, asked of a node that only keeps count."""
+"""Containers and machines as instances of the cloud: what is done for each, on a node that only keeps count."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def instances(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("FOLDER", tmp_path / "instances"),
         ("ROOTS", tmp_path / "roots"),
         ("FLOATING", tmp_path / "floating.json"),
-        ("_do", machine),
+        ("do", machine),
     ):
         monkeypatch.setattr(module, name, value)
     return module
@@ -117,7 +117,8 @@ def test_an_instance_has_its_drive_and_the_address_and_mac_of_its_port(instances
     seed = instances.FOLDER / UUID / "upper" / "var/lib/cloud/seed/config_drive"
     assert (seed / "openstack/latest/user_data").read_bytes() == b"#cloud-config\n"
     assert (instances.FOLDER / UUID).stat().st_mode & 0o777 == 0o700
-    assert machine.of(f"ip -n i-{UUID} link set eth0 address fa:16:3e:00:00:01 mtu 1400 up")
+    assert machine.of(f"ip -n i-{UUID} link set eth0 mtu 1400 up")
+    assert machine.of(f"ip -n i-{UUID} link set eth0 address fa:16:3e:00:00:01")
     assert machine.of(f"ip -n i-{UUID} address replace 10.77.0.10/24 dev eth0")
     assert machine.of(f"ip -n i-{UUID} route replace default via 10.77.0.1")
     assert "MemoryMax=512M" in machine.of("systemd-run")[0]
@@ -222,6 +223,82 @@ class FakeDriver:
         """Nothing."""
 
 
+@pytest.fixture
+def machines(instances: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of virtual machines, on the node of the other, with a disk of Debian."""
+    monkeypatch.setitem(sys.modules, "xdc_instances", instances)
+    module = loaded("xdc_machines", LIB / "xdc_machines.py")
+    (tmp_path / "disks" / "debian-12").mkdir(parents=True)
+    (tmp_path / "tun").touch()
+    monkeypatch.setattr(module, "DISKS", tmp_path / "disks")
+    monkeypatch.setattr(module, "_TUN", tmp_path / "tun")
+    return module
+
+
+def test_a_machine_has_a_layer_over_the_disk_and_a_card_with_the_mac_of_its_port(
+    machines: ModuleType, instances: ModuleType, machine: Machine, tmp_path: Path
+) -> None:
+    machines.make(UUID, "debian", {"openstack/latest/user_data": b""}, [port("a", "10.77.0.10")], disk_gib=5)
+    machines.start(UUID, memory_mib=512, processors=2)
+    assert machine.of("mke2fs -q -F -L config-2")
+    assert machine.of(f"qemu-img create -q -f qcow2 -F raw -b {tmp_path}/disks/debian-12/disk")[0].endswith(" 5G")
+    (started,) = machine.of("qemu-system-x86_64")
+    assert f"NetworkNamespacePath=/run/netns/i-{UUID}" in started
+    assert "-smp 2 -m 512" in started
+    assert "virtio-net-pci,netdev=n0,mac=fa:16:3e:00:00:01,host_mtu=1400" in started
+    assert machine.of(f"ip -n i-{UUID} link set tap0 mtu 1400 master bridge0 up")
+    assert not machine.of("address replace 10.77.0.10")
+    assert (instances.known(), instances.runs(UUID)) == ([UUID], True)
+    instances.remove(UUID)
+    assert (instances.known(), instances.runs(UUID)) == ([], False)
+
+
+def test_a_machine_is_told_to_shut_down_before_it_is_ended(
+    machines: ModuleType, instances: ModuleType, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pressed: list[bytes] = []
+
+    class Monitor:
+        def __init__(self, _: Any) -> None:
+            pass
+
+        def __enter__(self) -> Monitor:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def settimeout(self, seconds: float) -> None:
+            pass
+
+        def connect(self, path: str) -> None:
+            pass
+
+        def recv(self, length: int) -> bytes:
+            return b"QEMU"
+
+        def sendall(self, said: bytes) -> None:
+            pressed.append(said)
+            machine.units.clear()
+
+    monkeypatch.setattr(machines.socket, "socket", Monitor)
+    machines.make(UUID, "debian", {}, [], disk_gib=0)
+    machines.start(UUID, memory_mib=512, processors=1)
+    machines.stop(UUID, kindly=True)
+    machines.stop(UUID, kindly=True)
+    assert pressed == [b"system_powerdown\n"]
+
+
+@pytest.mark.parametrize(("modules", "chosen"), [(["kvm_intel"], "kvm"), (["kvm_pvm"], "tcg,thread=multi,tb-size=96")])
+def test_the_processor_runs_machines_itself_only_where_a_kernel_as_it_comes_would_run(
+    machines: ModuleType, monkeypatch: pytest.MonkeyPatch, modules: list[str], chosen: str
+) -> None:
+    monkeypatch.setattr(machines.os, "access", lambda *_: True)
+    monkeypatch.setattr(machines.Path, "is_dir", lambda path: path.name in modules)
+    options, _ = machines._processor()
+    assert options[:2] == ("-accel", chosen)
+
+
 class Named:
     """Anything with attributes."""
 
@@ -251,7 +328,7 @@ class Drive:
 @pytest.fixture
 def driver(instances: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The driver, with as much of nova as it names."""
-    modules = {
+    modules: dict[str, Any] = {
         "eventlet": Named(spawn=lambda _: None, sleep=lambda _: None),
         "xdc_instances": instances,
         "nova": Named(context=None, exception=Named(InstanceNotFound=NotFound)),
@@ -266,7 +343,9 @@ def driver(instances: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    return loaded("xdc_container", LIB / "nova_virt" / "xdc_container.py").Containers()
+    containers = loaded("xdc_container", LIB / "nova_virt" / "xdc_container.py")
+    modules["nova.virt"].xdc_container = containers
+    return containers.Containers()
 
 
 class Network(dict[str, Any]):
@@ -280,13 +359,14 @@ class Network(dict[str, Any]):
 def server() -> Any:
     """A server as nova knows it."""
     properties = {"os_distro": "debian"}
-    return Named(uuid=UUID, image_meta=Named(properties=properties), flavor=Named(memory_mb=1024))
+    return Named(uuid=UUID, image_meta=Named(properties=properties), flavor=Named(memory_mb=1024, vcpus=2, root_gb=5))
 
 
 def card() -> dict[str, Any]:
     """Its network card."""
     gateway = {"address": "10.77.0.1"}
     subnet = {"cidr": "10.77.0.0/24", "ips": [{"address": "10.77.0.10"}], "gateway": gateway}
+    subnet |= {"meta": {"dhcp_server": "10.77.0.1"}}
     network = Network(id="lan", subnets=[subnet], meta={"mtu": 1400})
     return {"id": "port-a-of-the-instance", "address": "fa:16:3e:00:00:01", "network": network}
 
@@ -321,3 +401,20 @@ def test_a_compute_service_that_starts_again_knows_its_instances(driver: Any, in
     instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
     driver.init_host("cloud")
     assert driver.get_info(server()) == 4
+
+
+def test_a_server_becomes_a_machine_of_its_flavor(
+    driver: Any, machines: ModuleType, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "xdc_machines", machines)
+    driver = loaded("xdc_machine", LIB / "nova_virt" / "xdc_machine.py").Machines()
+    one = card()
+    driver.spawn(None, server(), None, [], None, {}, network_info=[one])
+    assert "dhcp_server" not in one["network"]["subnets"][0]["meta"]
+    assert "-smp 2 -m 1024" in machine.of("qemu-system-x86_64")[0]
+    assert machine.of("qemu-img create")[0].endswith(" 5G")
+    assert driver.get_info(server()) == 1
+    driver.reboot(None, server(), [card()], "HARD")
+    assert len(machine.of("qemu-system-x86_64")) == 2
+    driver.destroy(None, server(), [card()])
+    assert machine.units == set()

@@ -1,4 +1,4 @@
-"""Containers as instances: make, start, stop and remove them, with their networks and floating addresses.
+"""Instances: make, start, stop and remove containers; networks and floating addresses, also of virtual machines.
 
 One folder per instance (FOLDER/<uuid>) holds its layer, its ports and its console. Two namespaces carry a network:
 
@@ -34,19 +34,25 @@ def make(uuid, distro, files, ports):
     distro: what the image has as os_distro; files: path on the drive -> bytes;
     ports: [{id, network, mac, mtu, addresses, gateways}].
     """
-    root = next((path for path in sorted(ROOTS.iterdir()) if path.name.split("-")[0] == distro), None)
-    if root is None:
-        raise RuntimeError(f"the image has os_distro '{distro}', and there is no root file system of it below {ROOTS}")
+    root = of_distro(ROOTS, distro)
     folder = FOLDER / uuid
     for name in ("upper", "work", "root"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    _write(folder / "upper", "etc/machine-id", b"")
-    _write(folder / "upper", "etc/resolv.conf", Path("/etc/resolv.conf").read_bytes())
+    write(folder / "upper", "etc/machine-id", b"")
+    write(folder / "upper", "etc/resolv.conf", Path("/etc/resolv.conf").read_bytes())
     for name, data in files.items():
-        _write(folder / "upper", f"var/lib/cloud/seed/config_drive/{name}", data)
+        write(folder / "upper", f"var/lib/cloud/seed/config_drive/{name}", data)
     (folder / "lower").write_text(str(root))
     (folder / "ports.json").write_text(json.dumps(ports))
+
+
+def of_distro(folder, distro):
+    """What an instance of this distribution is made from, below this folder."""
+    found = next((path for path in sorted(folder.iterdir()) if path.name.split("-")[0] == distro), None)
+    if found is None:
+        raise RuntimeError(f"the image has os_distro '{distro}', and there is nothing of it below {folder}")
+    return found
 
 
 def start(uuid, *, memory_mib):
@@ -57,7 +63,7 @@ def start(uuid, *, memory_mib):
     root = folder / "root"
     if not root.is_mount():
         lower = (folder / "lower").read_text()
-        _do(
+        do(
             "mount",
             "-t",
             "overlay",
@@ -66,42 +72,51 @@ def start(uuid, *, memory_mib):
             f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work",
             root,
         )
-    for index, port in enumerate(_ports(uuid)):
-        _plug(uuid, index, port)
-    console = folder / "console.log"
-    _do(
-        *("systemd-run", "-q", "--collect", f"--unit={_unit(uuid)}", "-p", "Delegate=yes", "-p", "KillMode=mixed"),
-        *("-p", "TimeoutStopSec=15", "-p", f"MemoryMax={memory_mib}M", "-p", f"StandardOutput=append:{console}"),
-        *("-p", f"StandardError=append:{console}", "systemd-nspawn", "-q", "-b", "--register=no", "--keep-unit"),
-        *("-M", f"i-{uuid[:8]}", "-D", root, f"--network-namespace-path=/run/netns/{_own(uuid)}"),
+    for index, port in enumerate(ports_of(uuid)):
+        if plug(uuid, index, port):
+            _address(_own(uuid), index, port)
+    run(
+        uuid,
+        *("-p", "Delegate=yes", "-p", "KillMode=mixed", "-p", "TimeoutStopSec=15", "-p", f"MemoryMax={memory_mib}M"),
+        *("systemd-nspawn", "-q", "-b", "--register=no", "--keep-unit"),
+        *("-M", f"i-{uuid[:8]}", "-D", root, f"--network-namespace-path={namespace(uuid)}"),
         *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=pipe", "--kill-signal=SIGRTMIN+3"),
         "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_PTRACE",
+    )
+
+
+def run(uuid, *command):
+    """Run what an instance is as its unit, with options of systemd-run before it; what it says goes to its console."""
+    console = FOLDER / uuid / "console.log"
+    do(
+        *("systemd-run", "-q", "--collect", f"--unit={unit(uuid)}"),
+        *("-p", f"StandardOutput=append:{console}", "-p", f"StandardError=append:{console}", *command),
     )
 
 
 def stop(uuid, *, kindly):
     """Shut an instance down, or end it at once; nothing happens when it does not run."""
     if not kindly:
-        _do("systemctl", "kill", "-s", "KILL", _unit(uuid), check=False)
-    _do("systemctl", "stop", _unit(uuid), check=False)
+        do("systemctl", "kill", "-s", "KILL", unit(uuid), check=False)
+    do("systemctl", "stop", unit(uuid), check=False)
 
 
 def remove(uuid):
     """Everything that was made for an instance; idempotent."""
     stop(uuid, kindly=False)
-    _do("ip", "netns", "del", _own(uuid), check=False)
+    do("ip", "netns", "del", _own(uuid), check=False)
     folder = FOLDER / uuid
     if (folder / "root").is_mount():
-        _do("umount", "-l", folder / "root")
-    networks = {port["network"] for port in _ports(uuid)} if (folder / "ports.json").is_file() else set()
+        do("umount", "-l", folder / "root")
+    networks = {port["network"] for port in ports_of(uuid)} if (folder / "ports.json").is_file() else set()
     shutil.rmtree(folder, ignore_errors=True)
-    for network in networks - {port["network"] for other in known() for port in _ports(other)}:
+    for network in networks - {port["network"] for other in known() for port in ports_of(other)}:
         _remove_network(network)
 
 
 def runs(uuid):
     """Whether an instance runs."""
-    return _do("systemctl", "is-active", "-q", _unit(uuid), check=False).returncode == 0
+    return do("systemctl", "is-active", "-q", unit(uuid), check=False).returncode == 0
 
 
 def console(uuid):
@@ -113,23 +128,30 @@ def console(uuid):
 # -- networks ---------------------------------------------------------------------------------------------------------
 
 
-def _plug(uuid, index, port):
-    """Give an instance one interface, in the bridge of the port's network."""
+def plug(uuid, index, port):
+    """Lead the network of a port to the namespace of an instance, as ethN. Returns whether it was not there yet."""
     own, net = _own(uuid), _network(port)
     name, outer = f"eth{index}", f"p{port['id'][:11]}"
     if index == 0:
-        _do("ip", "netns", "add", own, check=False)
-        _do("ip", "-n", own, "link", "set", "lo", "up")
-    if _do("ip", "-n", own, "link", "show", name, check=False).returncode == 0:
-        return
-    _do("ip", "-n", net, "link", "del", outer, check=False)
-    _do("ip", "-n", net, "link", "add", outer, "mtu", port["mtu"], "type", "veth", "peer", "name", name, "netns", own)
-    _do("ip", "-n", net, "link", "set", outer, "master", "bridge", "up")
-    _do("ip", "-n", own, "link", "set", name, "address", port["mac"], "mtu", port["mtu"], "up")
+        do("ip", "netns", "add", own, check=False)
+        do("ip", "-n", own, "link", "set", "lo", "up")
+    if do("ip", "-n", own, "link", "show", name, check=False).returncode == 0:
+        return False
+    do("ip", "-n", net, "link", "del", outer, check=False)
+    do("ip", "-n", net, "link", "add", outer, "mtu", port["mtu"], "type", "veth", "peer", "name", name, "netns", own)
+    do("ip", "-n", net, "link", "set", outer, "master", "bridge", "up")
+    do("ip", "-n", own, "link", "set", name, "mtu", port["mtu"], "up")
+    return True
+
+
+def _address(own, index, port):
+    """The interface has the addresses of its port, and the first one the way out."""
+    name = f"eth{index}"
+    do("ip", "-n", own, "link", "set", name, "address", port["mac"])
     for address in port["addresses"]:
-        _do("ip", "-n", own, "address", "replace", address, "dev", name)
+        do("ip", "-n", own, "address", "replace", address, "dev", name)
     for gateway in port["gateways"][:1] if index == 0 else []:
-        _do("ip", "-n", own, "route", "replace", "default", "via", gateway.split("/")[0])
+        do("ip", "-n", own, "route", "replace", "default", "via", gateway.split("/")[0])
 
 
 def _network(port):
@@ -138,24 +160,24 @@ def _network(port):
     if net not in _namespaces():
         index = _free_index()
         inner, outer = _transit(index)
-        _do("ip", "netns", "add", net)
-        _do("ip", "-n", net, "link", "set", "lo", "up")
-        _do("ip", "-n", net, "link", "add", "bridge", "type", "bridge")
-        _do("ip", "-n", net, "link", "set", "bridge", "up")
-        _do("ip", "link", "add", f"t{index}", "type", "veth", "peer", "name", "out", "netns", net)
-        _do("ip", "address", "add", f"{outer}/31", "dev", f"t{index}")
-        _do("ip", "link", "set", f"t{index}", "up")
-        _do("ip", "-n", net, "address", "add", f"{inner}/31", "dev", "out")
-        _do("ip", "-n", net, "link", "set", "out", "up")
-        _do("ip", "-n", net, "route", "add", "default", "via", outer)
+        do("ip", "netns", "add", net)
+        do("ip", "-n", net, "link", "set", "lo", "up")
+        do("ip", "-n", net, "link", "add", "bridge", "type", "bridge")
+        do("ip", "-n", net, "link", "set", "bridge", "up")
+        do("ip", "link", "add", f"t{index}", "type", "veth", "peer", "name", "out", "netns", net)
+        do("ip", "address", "add", f"{outer}/31", "dev", f"t{index}")
+        do("ip", "link", "set", f"t{index}", "up")
+        do("ip", "-n", net, "address", "add", f"{inner}/31", "dev", "out")
+        do("ip", "-n", net, "link", "set", "out", "up")
+        do("ip", "-n", net, "route", "add", "default", "via", outer)
         for chain, hook in (("xdc-to", "PREROUTING"), ("xdc-from", "POSTROUTING")):
             _nat(net, "-N", chain)  # of their own, so that they can be written anew as a whole
             _nat(net, "-A", hook, "-j", chain)
         _nat(net, "-A", "POSTROUTING", "-o", "out", "-j", "MASQUERADE")
-        if _do("iptables", "-w", "-t", "nat", "-C", *_MASQUERADE, check=False).returncode != 0:
-            _do("iptables", "-w", "-t", "nat", "-A", *_MASQUERADE)
+        if do("iptables", "-w", "-t", "nat", "-C", *_MASQUERADE, check=False).returncode != 0:
+            do("iptables", "-w", "-t", "nat", "-A", *_MASQUERADE)
     for gateway in port["gateways"]:
-        _do("ip", "-n", net, "address", "replace", gateway, "dev", "bridge")
+        do("ip", "-n", net, "address", "replace", gateway, "dev", "bridge")
     return net
 
 
@@ -163,7 +185,7 @@ _MASQUERADE = ("POSTROUTING", "-s", "169.254.0.0/16", "-o", _OUTSIDE, "-j", "MAS
 
 
 def _remove_network(network):
-    _do("ip", "netns", "del", _net(network), check=False)
+    do("ip", "netns", "del", _net(network), check=False)
     # What led there is forgotten, so that it is written anew when the network comes back before anybody has looked.
     written = _written()
     for address in [address for address, (where, _) in written.items() if where == network]:
@@ -174,7 +196,7 @@ def _remove_network(network):
 
 def float_addresses(wanted):
     """Let these floating addresses reach their ports, and no others: {address: id of the port}."""
-    ports = {port["id"]: port for uuid in known() for port in _ports(uuid)}
+    ports = {port["id"]: port for uuid in known() for port in ports_of(uuid)}
     there = _namespaces()
     placed = {
         address: ports[port_id]
@@ -193,20 +215,20 @@ def float_addresses(wanted):
             _nat(net, "-F", chain)
     for address, port in placed.items():
         net, fixed = _net(port["network"]), port["addresses"][0].split("/")[0]
-        out = _do("ip", "-n", net, "-j", "route", "show", "default").stdout
+        out = do("ip", "-n", net, "-j", "route", "show", "default").stdout
         gateway = json.loads(out)[0]["gateway"]
         inner = f"{gateway.rsplit('.', 1)[0]}.{int(gateway.rsplit('.', 1)[1]) - 1}"
         _nat(net, "-A", "xdc-to", "-d", address, "-j", "DNAT", "--to-destination", fixed)
         _nat(net, "-A", "xdc-from", "-s", fixed, "-o", "out", "-j", "SNAT", "--to-source", address)
-        _do("ip", "route", "replace", f"{address}/32", "via", inner)
-        _do("ip", "neigh", "replace", "proxy", address, "dev", _OUTSIDE)
+        do("ip", "route", "replace", f"{address}/32", "via", inner)
+        do("ip", "neigh", "replace", "proxy", address, "dev", _OUTSIDE)
     _note(made)
 
 
 def _withdraw(address):
     """The node answers for a floating address no longer."""
-    _do("ip", "neigh", "del", "proxy", address, "dev", _OUTSIDE, check=False)
-    _do("ip", "route", "del", f"{address}/32", check=False)
+    do("ip", "neigh", "del", "proxy", address, "dev", _OUTSIDE, check=False)
+    do("ip", "route", "del", f"{address}/32", check=False)
 
 
 def _written():
@@ -219,11 +241,11 @@ def _note(written):
 
 
 def _namespaces():
-    return {line.split()[0] for line in _do("ip", "netns", "list").stdout.splitlines() if line}
+    return {line.split()[0] for line in do("ip", "netns", "list").stdout.splitlines() if line}
 
 
 def _free_index():
-    links = json.loads(_do("ip", "-j", "link", "show").stdout)
+    links = json.loads(do("ip", "-j", "link", "show").stdout)
     taken = {link["ifname"] for link in links}
     return next(index for index in range(8192) if f"t{index}" not in taken)
 
@@ -235,17 +257,19 @@ def _transit(index):
 
 
 def _nat(net, *rule):
-    _do("ip", "netns", "exec", net, "iptables", "-w", "-t", "nat", *rule)
+    do("ip", "netns", "exec", net, "iptables", "-w", "-t", "nat", *rule)
 
 
 # -- small words ------------------------------------------------------------------------------------------------------
 
 
-def _ports(uuid):
+def ports_of(uuid):
+    """The ports that an instance was made with."""
     return json.loads((FOLDER / uuid / "ports.json").read_text())
 
 
-def _unit(uuid):
+def unit(uuid):
+    """Name of the unit that runs an instance."""
     return f"instance-{uuid}.service"
 
 
@@ -253,17 +277,24 @@ def _own(uuid):
     return f"i-{uuid}"
 
 
+def namespace(uuid):
+    """Path of the namespace that an instance has for its interfaces."""
+    return Path("/run/netns", _own(uuid))
+
+
 def _net(network):
     return f"n-{network}"
 
 
-def _write(root, name, data):
+def write(root, name, data):
+    """Write a file below a folder, with the folders on the way."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
-def _do(*command, check=True):
+def do(*command, check=True):
+    """Run a command. Raises RuntimeError with what it said."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=60)
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(str(word) for word in command)}: {done.stderr.strip() or done.returncode}")

@@ -42,35 +42,34 @@ class Containers(fake.FakeDriver):
         eventlet.spawn(self._follow_floating_addresses)
 
     def spawn(self, context, instance, image_meta, injected_files, admin_password, allocations, **more):
-        """Make the container and start it."""
+        """Make it and start it."""
         network_info = more.get("network_info") or []
         super().spawn(context, instance, image_meta, injected_files, admin_password, allocations, **more)
+        _addresses_are_told(network_info)
         drive = metadata.InstanceMetadata(instance, content=injected_files, network_info=network_info)
-        # The network is there already, and cloud-init takes no veth for the card that it looks for by its MAC.
-        files = {name: data for name, data in drive.metadata_for_config_drive() if "network_data" not in name}
         distro = instance.image_meta.properties.get("os_distro", "")
-        xdc_instances.make(instance.uuid, distro, files, [_port(vif) for vif in network_info])
-        xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
+        self._make(instance, distro, dict(drive.metadata_for_config_drive()), [_port(vif) for vif in network_info])
+        self._start(instance)
 
     def destroy(self, context, instance, network_info, block_device_info=None, **more):
-        """Stop the container and take away all that was made for it."""
+        """Stop it and take away all that was made for it."""
         xdc_instances.remove(instance.uuid)
         super().destroy(context, instance, network_info, block_device_info, **more)
 
     def reboot(self, context, instance, network_info, reboot_type, **more):
         """Stop and start."""
-        xdc_instances.stop(instance.uuid, kindly=reboot_type.lower() != "hard")
-        xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
+        self._stop(instance, kindly=reboot_type.lower() != "hard")
+        self._start(instance)
 
     def power_off(self, instance, timeout=0, retry_interval=0):
         """Stop."""
         super().power_off(instance, timeout, retry_interval)
-        xdc_instances.stop(instance.uuid, kindly=timeout != 0)
+        self._stop(instance, kindly=timeout != 0)
 
     def power_on(self, context, instance, network_info, **more):
         """Start."""
         super().power_on(context, instance, network_info)
-        xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
+        self._start(instance)
 
     def resume_state_on_host_boot(self, context, instance, network_info, block_device_info=None):
         """Start what ran when the node was stopped."""
@@ -83,8 +82,19 @@ class Containers(fake.FakeDriver):
         return hardware.InstanceInfo(state=self._state(instance.uuid))
 
     def get_console_output(self, context, instance):
-        """What the container has said."""
+        """What it has said."""
         return xdc_instances.console(instance.uuid)
+
+    def _make(self, instance, distro, drive, ports):
+        # The network is there already, and cloud-init takes no veth for the card that it looks for by its MAC.
+        files = {name: data for name, data in drive.items() if "network_data" not in name}
+        xdc_instances.make(instance.uuid, distro, files, ports)
+
+    def _start(self, instance):
+        xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
+
+    def _stop(self, instance, *, kindly):
+        xdc_instances.stop(instance.uuid, kindly=kindly)
 
     @staticmethod
     def _state(uuid):
@@ -108,6 +118,13 @@ class Containers(fake.FakeDriver):
                     LOG.warning("floating addresses are not followed: %s", error)
                 said = str(error)
                 eventlet.sleep(2)
+
+
+def _addresses_are_told(network_info):
+    """The drive shall say the addresses: where a subnet has DHCP it would name that, and nobody answers it."""
+    for vif in network_info:
+        for subnet in vif["network"]["subnets"]:
+            subnet["meta"].pop("dhcp_server", None)
 
 
 def _port(vif):
