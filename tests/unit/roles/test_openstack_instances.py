@@ -390,7 +390,7 @@ def test_power_is_that_of_the_unit(driver: Any, machine: Machine) -> None:
     driver.power_off(server(), timeout=60)
     assert driver.get_info(server()) == 4
     assert not machine.of("systemctl kill")
-    driver.power_on(None, server(), [card()])
+    driver.power_on(None, server(), [card()], {}, [])  # as nova says it
     assert driver.get_info(server()) == 1
     driver.reboot(None, server(), [card()], "HARD")
     assert machine.of("systemctl kill -s KILL")

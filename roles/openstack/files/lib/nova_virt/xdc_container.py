@@ -66,7 +66,7 @@ class Containers(fake.FakeDriver):
         super().power_off(instance, timeout, retry_interval)
         self._stop(instance, kindly=timeout != 0)
 
-    def power_on(self, context, instance, network_info, **more):
+    def power_on(self, context, instance, network_info, block_device_info=None, accel_info=None):
         """Start."""
         super().power_on(context, instance, network_info)
         self._start(instance)
