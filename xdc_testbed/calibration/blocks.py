@@ -37,7 +37,7 @@ from xdc_testbed.calibration.native import files as native_files
 from xdc_testbed.calibration.pixels import Corrected, Pixels
 from xdc_testbed.calibration.reduction import reduce, reduces
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 48 << 20
 """Raw pixels of a block: enough frames for the constants of a slab to be fetched once for many."""
 
 FRAME_BLOCK_BYTES = 4 << 20
@@ -182,22 +182,26 @@ def correct_blocks(work: Work, target: Target, progress: Progress | None = None)
 def plan(work: Work, *, streamed: bool = False) -> Iterator[Indices]:
     """Which frames make a block: sorted by memory cell within `together`, in file order where HDF5 has to read.
 
-    What comes or goes as a stream is in file order, in the same blocks whatever the number of threads.
+    The last blocks become smaller, so that no thread waits long for another. What comes or goes as a stream is in file
+    order, in the same blocks whatever the number of threads.
     """
-    frames, bytes_ = len(work.place), work.image.size
+    left, frames, bytes_ = len(work.place), len(work.place), work.image.size
     if streamed or work.source.descriptor is None:
-        size = together = max(1, STREAM_BLOCK_BYTES // bytes_)
+        size = together = least = max(1, STREAM_BLOCK_BYTES // bytes_)
     else:
         most = max(1, (BLOCK_BYTES if work.in_slabs and work.image.direct else FRAME_BLOCK_BYTES) // bytes_)
         size = max(1, min(most, frames // (4 * work.engine.threads)))  # a short file has work for every thread, too
         together = max(most, work.together) if work.image.direct else size
+        least = max(1, size // 4)
     for start in range(0, frames, together):
         window = np.arange(start, min(start + together, frames), dtype=np.intp)
         if together > size:
             window = window[np.argsort(work.cells[window], kind="stable")]
         for part in [window] if work.stages is None else _by_stage(window, work.stages):
-            for first in range(0, part.size, size):
-                yield part[first : first + size]
+            while part.size:
+                now = min(size, max(least, left // (2 * work.engine.threads)), part.size)
+                yield part[:now]
+                part, left = part[now:], left - now
 
 
 def _by_stage(window: Indices, stages: npt.NDArray[np.uint8]) -> Iterator[Indices]:

@@ -216,13 +216,10 @@ def _valid(file: h5py.File, train_ids: Unsigned, version: tuple[int, int]) -> np
     if "INDEX/flag" in file:
         flag = file["INDEX/flag"][: train_ids.size].astype(bool)
         keep = ~flag if version == (1, 1) else flag
-    highest = np.uint64(0)
-    for position in np.flatnonzero(keep):
-        if train_ids[position] <= highest:
-            keep[position] = False
-        else:
-            highest = train_ids[position]
-    return keep
+    highest = np.maximum.accumulate(np.where(keep, train_ids, 0))
+    before = np.append(np.zeros(1, highest.dtype), highest[:-1])
+    valid: npt.NDArray[np.bool_] = keep & (train_ids > before)
+    return valid
 
 
 def _check_shapes(raw: RawFile) -> None:

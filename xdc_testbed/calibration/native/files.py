@@ -16,7 +16,7 @@ import numpy.typing as npt
 from xdc_testbed.calibration import native
 from xdc_testbed.calibration.failures import InputInvalid, InputTruncated
 
-SLAB = 8192
+SLAB = 16384
 """Pixels of a frame that one step takes: with their constants and results they fit the second cache."""
 
 _NOT_READ, _ENDS_EARLY, _NOT_WRITTEN = 1, 2, 3
