@@ -34,19 +34,33 @@ def answers(url: str, *, patience: float = PATIENCE) -> bool:
 
     A port that refuses is an answer: only silence is meant.
     """
-    door = urlsplit(url)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with (
-            socket.create_connection((door.hostname or "", door.port or 443), timeout=patience) as connection,
-            context.wrap_socket(connection),
-        ):
-            return True
+        _shake_hands(url, patience)
     except TimeoutError:
         return False
     except OSError:
-        return True
+        pass
+    return True
+
+
+def is_open(url: str, *, patience: float = PATIENCE) -> bool:
+    """Whether the door at this URL takes part in a TLS hand-shake."""
+    try:
+        _shake_hands(url, patience)
+    except OSError:
+        return False
+    return True
+
+
+def _shake_hands(url: str, patience: float) -> None:
+    door = urlsplit(url)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((door.hostname or "", door.port or 443), timeout=patience) as connection,
+        context.wrap_socket(connection),
+    ):
+        pass
 
 
 def main(arguments: list[str] | None = None) -> int:

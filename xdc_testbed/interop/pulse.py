@@ -12,6 +12,7 @@ from xdc_testbed.clients import tls_pulse
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.interop.matrix import Cell
 
+_LOOK = 0.2  # seconds
 _RESTART = 60.0  # seconds within which a silent server is found, ended and started anew
 
 
@@ -20,6 +21,7 @@ class Pulse:
 
     def __init__(self) -> None:
         self._gone: dict[str, str] = {}
+        self._lost: set[str] = set()
         self._lock = threading.Lock()
 
     def gone(self, cell: Cell) -> str | None:
@@ -30,9 +32,11 @@ class Pulse:
     def comes_back(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint answers, now or within the time in which a service manager has started it anew."""
         url, until = endpoint.urls.get("https"), time.monotonic() + _RESTART
-        while url is not None and not tls_pulse.answers(url):
-            if time.monotonic() > until:
+        while url is not None and not tls_pulse.is_open(url):
+            if endpoint.id in self._lost or time.monotonic() > until:
+                self._lost.add(endpoint.id)  # nobody waits for it a second time
                 return False
+            time.sleep(_LOOK)
         with self._lock:
             self._gone.pop(endpoint.id, None)
         return True

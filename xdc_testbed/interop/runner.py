@@ -30,8 +30,11 @@ from xdc_testbed.interop.trial import Trial
 log = logging.getLogger(__name__)
 
 _GRACE = 5.0  # seconds beyond its deadline after which a case is left behind
-# No answer says nothing of a case: the server may have been ended and started anew. It is asked once more.
-_BROKEN = re.compile("^Unreachable: |Operation expired|Connection re(set by peer|fused)|does not answer any more")
+# No answer says nothing of a case: the server may have been ended and started anew. It is asked once more. XRootD 5.5.3
+# may end while a client waits for a file that is still open elsewhere; its last words are "Could not run request".
+_BROKEN = re.compile(
+    "^Unreachable: |Operation expired|Connection re(set by peer|fused)|does not answer any more|Could not run request"
+)
 _LAST_ASKED = 15.0  # seconds that an interrupted run gives the cases that are being asked
 
 Reporter = Callable[[CaseRecord], None]

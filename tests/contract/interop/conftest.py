@@ -10,7 +10,7 @@ from interop_sites import CACHE, STORAGE, Run, ask, credentials
 from storage_rig import Authority, TokenIssuer, folder, running
 from storage_servers import Cache, Server, Site
 
-from xdc_testbed.clients.tls_pulse import answers
+from xdc_testbed.clients.tls_pulse import is_open
 from xdc_testbed.endpoints import Credentials, Endpoint
 
 
@@ -56,7 +56,7 @@ def endpoints(servers: dict[str, Server], held: Credentials) -> list[Endpoint]:
 def asked(servers: dict[str, Server], known: list[Endpoint], folder: Path, *options: str) -> Run:
     """Run the suite; once more when a server has stopped accepting connections meanwhile, as XRootD 5.5.3 may."""
     first = ask(known, folder / "first", *options)
-    stuck = [server for server in servers.values() if not answers(server.https)]
+    stuck = [server for server in servers.values() if not is_open(server.https)]
     if not stuck:
         return first
     for server in stuck:

@@ -14,6 +14,7 @@ from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.clients.xroot import Xroot
 
 Action = Callable[[WebDav, str], object]
+_LOCKED = 423
 
 READ: Action = lambda client, path: client.get(path)  # noqa: E731
 WRITE: Action = lambda client, path: client.put(path, b"intruder")  # noqa: E731
@@ -34,7 +35,19 @@ def secret(dav: WebDav, place: str) -> str:
 def refused(client: WebDav, action: Action, path: str, dav: WebDav) -> None:
     with client, pytest.raises(StorageDenied):
         action(client, path)
+    until(lambda: not still_open(dav, path), "file closed by who was refused")
     assert dav.get(path) == b"secret"
+
+
+def still_open(dav: WebDav, path: str) -> bool:
+    """Whether XRootD has a writer of the file, for a moment after it has answered."""
+    try:
+        dav.get(path)
+    except StorageError as error:
+        if error.status != _LOCKED:
+            raise
+        return True
+    return False
 
 
 @every_action

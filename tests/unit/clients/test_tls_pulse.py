@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from xdc_testbed.clients.tls_pulse import answers
+from xdc_testbed.clients.tls_pulse import answers, is_open
 
 _SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -22,6 +22,7 @@ def test_a_port_that_refuses_has_answered() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert answers(f"https://127.0.0.1:{port}", patience=0.2)
+    assert not is_open(f"https://127.0.0.1:{port}", patience=0.2)
 
 
 def test_who_is_told_to_end_ends_the_server() -> None:

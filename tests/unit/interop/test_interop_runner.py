@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 from interop_examples import DESY, REMOTE, STORAGE, MemoryStorage, a_case, endpoint, nothing
 
-from xdc_testbed.clients.errors import StorageError, Unreachable
+from xdc_testbed.clients import tls_pulse
+from xdc_testbed.clients.errors import NotFound, StorageError, Unreachable
 from xdc_testbed.errors import RequirementMissing
-from xdc_testbed.interop import runner
+from xdc_testbed.interop import pulse, runner
 from xdc_testbed.interop.matrix import Cell
 from xdc_testbed.interop.outcome import Skip, Wrong
 from xdc_testbed.interop.registry import Scope
@@ -25,6 +26,14 @@ class MemoryPlace:
 
     def admin(self):
         return self.storage
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch):
+    """Doors that open at the second look, as those of a server that is started anew."""
+    looks = []
+    monkeypatch.setattr(tls_pulse, "is_open", lambda url: looks.append(url) or looks.count(url) > 1)
+    return looks
 
 
 @pytest.fixture
@@ -185,6 +194,28 @@ def test_a_case_whose_connection_broke_is_asked_once_more(places):
     assert record.outcome == "pass"
     assert "Connection reset by peer" in record.evidence["asked_again_after"]
     assert len(set(asked)) == 2  # in another folder: nothing of the first try is in the way
+
+
+def test_the_last_words_of_a_server_that_ends_are_asked_about_once_more(places, opened):
+    answers = [NotFound("PUT https://desy: HTTP 404: Could not run request.", status=404), None]
+
+    def function(trial):
+        if error := answers.pop(0):
+            raise error
+
+    record, *_ = ask(places, function)
+    assert (record.outcome, answers) == ("pass", [])
+    assert opened == [DESY.urls["https"]] * 2
+
+
+def test_a_server_that_does_not_come_back_is_waited_for_once(places, monkeypatch):
+    monkeypatch.setattr(pulse, "_RESTART", 0.3)
+    looks = []
+    monkeypatch.setattr(tls_pulse, "is_open", lambda url: bool(looks.append(url)))
+    records = ask(places, *[raising(Unreachable("refused"))] * 5)
+    assert [record.outcome for record in records[:5]] == ["fail"] * 5
+    assert "asked_again_after" not in records[0].evidence
+    assert len(looks) <= 3 + 4  # for the first one for a while, for each other once
 
 
 def test_a_connection_that_breaks_again_is_a_failure(places):
