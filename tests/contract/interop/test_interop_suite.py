@@ -114,6 +114,7 @@ def test_a_deviation_that_does_not_show_makes_the_run_fail(tmp_path, endpoints: 
 def test_a_run_that_is_ended_removes_what_it_has_made(tmp_path, endpoints: list[Endpoint]):
     path = tmp_path / "endpoints.json"
     path.write_text(dump(endpoints[:2]))
+    before = paths(ask(endpoints[:2], tmp_path / "before", "--case", "namespace.missing"))
     arguments = [sys.executable, "-m", "xdc_testbed.interop", "--json-progress", "--endpoints", str(path)]
     with subprocess.Popen([*arguments, "--case", "copy.https"], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
@@ -122,8 +123,13 @@ def test_a_run_that_is_ended_removes_what_it_has_made(tmp_path, endpoints: list[
         last = json.loads(program.stdout.read().splitlines()[-1])
         assert program.wait(60) == 130
     assert (first, last["event"]) == (["plan", "record", "record"], "error")
-    after = ask(endpoints[:2], tmp_path / "out", "--case", "namespace.missing")
-    assert {r["evidence"]["paths"] for r in after.records if r["case_id"] == "namespace.unchanged"} == {0}
+    assert paths(ask(endpoints[:2], tmp_path / "out", "--case", "namespace.missing")) == before
+
+
+def paths(run: Run) -> dict[str, int]:
+    """How many paths each storage had in the suite's folders when this run began."""
+    unchanged = [record for record in run.records if record["case_id"] == "namespace.unchanged"]
+    return {record["source"]["endpoint"]: record["evidence"]["paths"] for record in unchanged}
 
 
 def test_a_case_that_does_not_exist_is_wrong_usage(tmp_path, endpoints: list[Endpoint]):
