@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdc_testbed.calibration.blocks import Block
-from xdc_testbed.calibration.corrected_file import Datasets, describe
+from xdc_testbed.calibration.corrected_file import describe
 from xdc_testbed.calibration.native.files import InMemory, most_deflated
 from xdc_testbed.calibration.raw_file import RawFile
 
@@ -174,19 +174,18 @@ def _described(raw: RawFile, dtype: np.dtype[Any], *, legacy_names: bool) -> tup
         datasets = describe(file, raw, dtype=dtype, legacy_names=legacy_names, in_one_piece=False)
         file.flush()
         head = memory.getvalue()
-        indices = [
-            _index(head, each, datasets) for each in (datasets.energy, datasets.stage, datasets.mask) if each.size
-        ]
+        frames = datasets.mask.shape[0] * datasets.per_row
+        chunks = np.array([datasets.chunk(frame) for frame in range(frames)], np.int64)
+        indices = [_index(head, each, chunks) for each in (datasets.energy, datasets.stage, datasets.mask) if frames]
     head = memory.getvalue()
     (end,) = struct.unpack_from("<Q", head, _END_OF_FILE)
     return head.ljust(end, b"\0"), indices
 
 
-def _index(head: bytes, dataset: h5py.Dataset, datasets: Datasets) -> _Index:
+def _index(head: bytes, dataset: h5py.Dataset, chunks: npt.NDArray[np.int64]) -> _Index:
     """The index of a dataset of which no chunk is stored: its layout message says that it is nowhere."""
     message = struct.pack("<BBBQ", 3, 2, len(dataset.chunks) + 1, _NOWHERE)
     message += struct.pack(f"<{len(dataset.chunks) + 1}I", *dataset.chunks, dataset.dtype.itemsize)
     pointer = head.index(message, h5py.h5o.get_info(dataset.id).addr) + 3
-    frames = dataset.shape[0] * datasets.per_row
-    chunks = np.array([datasets.chunk(frame) for frame in range(frames)], np.int64)
-    return _Index(pointer, chunks, dataset.chunks, np.zeros(frames, np.int64), np.zeros(frames, np.int64))
+    places, sizes = (np.zeros(len(chunks), np.int64) for _ in range(2))
+    return _Index(pointer, chunks, dataset.chunks, places, sizes)

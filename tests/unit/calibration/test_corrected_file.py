@@ -121,11 +121,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", ["JNGFR01-S00000", "AGIPD00-S00000"])
-def test_raw_data_may_be_stored_in_any_way(corrected: Corrected, tmp_path: Path, name: str, layout: str) -> None:
-    raw = tmp_path / f"RAW-R0001-{name}.h5"
-    shutil.copy(corrected.raw / raw.name, raw)
+def store_again(raw: Path, layout: str) -> None:
+    """Give the pixels of a raw file another layout."""
     options = dict(LAYOUTS[layout])
     with h5py.File(raw, "r+") as file:
         where = next(w for w in WHERE if w in file)
@@ -137,6 +134,14 @@ def test_raw_data_may_be_stored_in_any_way(corrected: Corrected, tmp_path: Path,
             case "cut":
                 options["chunks"] = (2, *values.shape[1:-2], 100, 50)
         file.create_dataset(where, data=values.astype(options.pop("dtype", "<u2")), **options)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["JNGFR01-S00000", "AGIPD00-S00000"])
+def test_raw_data_may_be_stored_in_any_way(corrected: Corrected, tmp_path: Path, name: str, layout: str) -> None:
+    raw = tmp_path / f"RAW-R0001-{name}.h5"
+    shutil.copy(corrected.raw / raw.name, raw)
+    store_again(raw, layout)
     out = tmp_path / f"CORR-R0001-{name}.h5"
     calibrate_file(raw, out, corrected.cal)
     assert pixels(out) == pixels(corrected.proc / out.name)

@@ -23,7 +23,7 @@ from extra_data import RunDirectory
 from extra_data.components import AGIPD1M
 from hypothesis import given
 from hypothesis import strategies as st
-from test_corrected_file import LAYOUTS, WHERE, problems
+from test_corrected_file import LAYOUTS, WHERE, problems, store_again
 
 from xdc_testbed.calibration import (
     CalibrationManifest,
@@ -165,17 +165,7 @@ def test_raw_data_elsewhere_may_be_stored_in_any_way(
 ) -> None:
     raw, out = tmp_path / f"RAW-R0001-{name}.h5", tmp_path / f"CORR-R0001-{name}.h5"
     shutil.copy(corrected.raw / raw.name, raw)
-    options = dict(LAYOUTS[layout])
-    with h5py.File(raw, "r+") as file:
-        where = next(w for w in WHERE if w in file)
-        values = file[where][...]
-        del file[where]
-        match options.get("chunks"):
-            case int(rows):
-                options["chunks"] = (min(rows, values.shape[0]), *values.shape[1:])
-            case "cut":
-                options["chunks"] = (2, *values.shape[1:-2], 100, 50)
-        file.create_dataset(where, data=values.astype(options.pop("dtype", "<u2")), **options)
+    store_again(raw, layout)
     served = Served.of(raw)
     calibrate_file(served, out, corrected.cal)
     assert pixels(out) == pixels(corrected.proc / out.name)
