@@ -375,8 +375,8 @@ def test_an_index_of_any_number_of_chunks_is_read_by_hdf5(tmp_path: Path, frames
     with h5py.File(memory, "w", libver=("earliest", "v110")) as file:
         each = file.create_dataset("each", (frames, 1, 2), "u1", chunks=(1, 1, 2))
         file.flush()
-        datasets = corrected_file.Datasets(each, each, each, per_row=1, several=False)
-        index = streamed_file._index(memory.getvalue(), each, datasets)
+        chunks = np.array([(frame, 0, 0) for frame in range(frames)], np.int64)
+        index = streamed_file._index(memory.getvalue(), each, chunks)
     head = memory.getvalue()
     values = np.arange(2 * frames, dtype=np.uint8)
     index.places[:], index.sizes[:] = len(head) + 2 * np.arange(frames), 2
