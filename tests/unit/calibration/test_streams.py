@@ -33,7 +33,6 @@ from xdc_testbed.calibration import (
     blocks,
     calibrate_file,
     calibrate_stream,
-    corrected_file,
     inputs,
     streamed_file,
 )
