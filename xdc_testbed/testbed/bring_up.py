@@ -27,7 +27,7 @@ from xdc_testbed.testbed.state import PhaseRecord, State, write_private
 if TYPE_CHECKING:
     from xdc_testbed.testbed.lifecycle import Testbed
 
-PLAYBOOK_DEADLINE = 1500.0
+PLAYBOOK_DEADLINE = 3600.0  # machines that are emulated are slow
 
 
 @dataclass
@@ -84,6 +84,9 @@ class Run:
         current = self.scaling and self._is_current()
         with self._timed("nodes", f"{len(request.nodes)} nodes"):
             nodes, changes = self._nodes(request)
+        if any(c.action != "keep" for c in changes) or "site" not in self.state.phases:
+            with self._timed("readiness", "every node boots, and lets us in"):
+                self._wait_ready(request, nodes)
         with self._timed("inventory", "secrets, certificates, inventory"):
             prepared = self._inventory(nodes)
         touched = {change.name for change in changes if change.action != "keep"} & there & {node.name for node in nodes}
@@ -150,7 +153,9 @@ class Run:
         )
 
     def _nodes(self, request: Request) -> tuple[list[Node], list[Change]]:
+        started = time.monotonic()
         changes = self.driver.plan(request)
+        self.result.seconds["plan"] = time.monotonic() - started
         staying = {node.name for node in request.nodes}
         leaving = [node for node in self.testbed.nodes() if node.name not in staying]
         scaling.drain(leaving, self.testbed.known_hosts, self.report)
@@ -166,14 +171,14 @@ class Run:
         self.state.nodes = [node.to_json() for node in nodes]
         self.state.counts = self.counts
         self.folder.write(self.state)
-        inventory.write(Path(self.folder.inventory), {}, nodes)  # known_hosts, for the readiness probe
-        if any(c.action != "keep" for c in changes) or "site" not in self.state.phases:
-            failed = ssh.wait_ready(nodes, self.testbed.known_hosts, deadline=self.driver.boot_seconds)
-            if failed:
-                self._diagnose(request, list(failed))
-                name, why = next(iter(failed.items()))
-                raise XdcError(f"node {name} never became ready, {why}", remedy=f"console and journal: {self.logs}")
         return nodes, changes
+
+    def _wait_ready(self, request: Request, nodes: Sequence[Node]) -> None:
+        inventory.write(Path(self.folder.inventory), {}, nodes)  # known_hosts
+        if failed := ssh.wait_ready(nodes, self.testbed.known_hosts, boot=self.driver.boot_seconds):
+            self._diagnose(request, list(failed))
+            name, why = next(iter(failed.items()))
+            raise XdcError(f"node {name} never became ready, {why}", remedy=f"console and journal: {self.logs}")
 
     def _diagnose(self, request: Request, names: Sequence[str]) -> None:
         for name in names:

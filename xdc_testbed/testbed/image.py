@@ -218,7 +218,7 @@ def _bake(description: Description, engine: Engine, workspace: Path, kind: str, 
             extra=install_variables(description) | {"testbed_image_groups": roles_in(kind)},
         )
         path = inventory.write(workspace, rendered, nodes)
-        if failed := ssh.wait_ready(nodes, known_hosts, deadline=60):
+        if failed := ssh.wait_ready(nodes, known_hosts, boot=60):
             raise XdcError(f"the image's node did not come up: {failed['image']}", remedy=f"see {logs}")
         ansible.run_playbook(
             "image",

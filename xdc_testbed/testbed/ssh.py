@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from xdc_testbed.drivers.base import Node
@@ -61,45 +62,101 @@ def put_file(node: Node, known_hosts: Path, remote: str, data: bytes, *, mode: s
     )
 
 
-STAGES = ("address", "banner", "login", "python", "cloud-init", "system", "clock")
+STAGES = ("address", "banner", "host key", "login", "python", "cloud-init", "system", "clock")
 
+_OWN_PACE = ("address", "cloud-init", "system")
+"""Stages that take as long as the machine takes to boot."""
+_PATIENCE = 120.0
+"""Seconds for each other stage: an image's own SSH server may greet before cloud-init has told it keys."""
 _CLOCK = 60
 """Seconds that a node's clock may differ from ours: tokens and certificates are made for less than that."""
 
 
-def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, deadline: float) -> dict[str, str]:
-    """Wait for every node, stage by stage: port, SSH banner, login with our key and host key, Python, cloud-init where
-    there is one, systemd, clock.
+def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, boot: float) -> dict[str, str]:
+    """Wait for every node, stage by stage: port, SSH banner, host key as it was made here, login with our key, Python,
+    cloud-init where there is one, systemd, clock.
 
-    deadline: seconds for all. Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready.
+    boot: seconds for each of the stages that take as long as the machine takes to boot; 120 s at most for the others.
+    Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready.
     """
-    until = time.monotonic() + deadline
     stop = threading.Event()  # Ctrl-C reaches this thread only, and the pool waits for the others
     with ThreadPoolExecutor(max_workers=min(16, max(1, len(nodes)))) as pool:
         try:
-            results = pool.map(lambda node: _ready(node, known_hosts, until, stop), nodes)
+            results = pool.map(lambda node: _ready(node, known_hosts, boot, stop), nodes)
             return {node.name: failure for node, failure in zip(nodes, results, strict=True) if failure}
         finally:
             stop.set()
 
 
-def _ready(node: Node, known_hosts: Path, until: float, stop: threading.Event) -> str | None:
-    stage, seen = STAGES[0], "nothing yet"
-    while time.monotonic() < until and not stop.is_set():
-        try:
-            stage = "address"
-            if node.jump or _greets(node):
-                stage = "login"
-                problem = _problem(node, known_hosts, until)
-                if problem is None:
-                    return None
-                stage, seen = problem
-            else:
-                stage, seen = "banner", "the port answers, but not with an SSH banner"
-        except (OSError, DeadlineExceeded) as error:
-            seen = str(error)
+@dataclass(frozen=True)
+class _Problem:
+    """What is not reached yet. final: nothing will come of waiting."""
+
+    stage: str
+    seen: str
+    final: bool = False
+
+
+def _ready(node: Node, known_hosts: Path, boot: float, stop: threading.Event) -> str | None:
+    """Ask until all is well (None), or a stage has taken too long."""
+    met: dict[str, float] = {}
+    problem = _Problem(STAGES[0], "nothing yet")
+    while not stop.is_set():
+        since = met.setdefault(problem.stage, time.monotonic())
+        left = since + (boot if problem.stage in _OWN_PACE else min(boot, _PATIENCE)) - time.monotonic()
+        if problem.final or left <= 0:
+            break
+        found = _problem(node, known_hosts, left)
+        if found is None:
+            return None
+        problem = found
         time.sleep(0.1)
-    return f"{stage}: {seen}"
+    return f"{problem.stage}: {problem.seen}"
+
+
+def _problem(node: Node, known_hosts: Path, left: float) -> _Problem | None:
+    """Knock, then log in and ask. left: seconds for one answer. Returns the stage that is not reached, or None."""
+    try:
+        if not node.jump and not _greets(node):
+            return _Problem("banner", "the port answers, but not with an SSH banner")
+    except OSError as error:
+        return _Problem("address", str(error))
+    words = ssh_arguments(node, known_hosts, "sh", "-c", _PROBE)
+    try:
+        done = run(words, timeout=max(1.0, min(_PROBE_DEADLINE, left)), check=False)
+    except DeadlineExceeded as error:
+        return _Problem("login", str(error))
+    match done.returncode:
+        case 0:
+            system, _, clock = done.text.strip().rpartition("\n")
+            if system.strip() not in ("running", "degraded"):
+                return _Problem("system", f"systemd says '{system.strip()}'")
+            if abs(int(clock) - time.time()) > _CLOCK:
+                return _Problem("clock", f"{int(clock) - time.time():+.0f} s off")
+            return None
+        case 91:
+            return _Problem("python", "python3 is not in the image", final=True)
+        case 92:
+            return _Problem("cloud-init", done.reason, final=True)
+        case 93:
+            return _Problem("cloud-init", "it still runs")
+    return _Problem("host key" if "Host key verification failed" in done.reason else "login", done.reason)
+
+
+_PROBE_DEADLINE = 40.0
+"""Seconds after which a probe is made anew; what it waits for on the node it gives half of that."""
+
+_PROBE = """
+command -v python3 >/dev/null || exit 91
+if command -v cloud-init >/dev/null; then
+  said=$(timeout 20 cloud-init status --wait 2>&1); code=$?
+  [ $code != 124 ] || exit 93
+  # 2: it is done and complains of something that it could mend.
+  [ $code = 0 ] || [ $code = 2 ] || { echo "$said" >&2; exit 92; }
+fi
+timeout 10 systemctl is-system-running --wait || [ $? != 124 ] || systemctl is-system-running || true
+date +%s
+"""
 
 
 def _greets(node: Node) -> bool:
@@ -108,36 +165,3 @@ def _greets(node: Node) -> bool:
             return connection.recv(64).startswith(b"SSH-")
         except OSError:
             return False
-
-
-_PROBE_DEADLINE = 30.0
-"""Seconds after which a probe is made anew, so that Ctrl-C need not wait longer."""
-
-_PROBE = """
-command -v python3 >/dev/null || exit 91
-if command -v cloud-init >/dev/null; then
-  said=$(cloud-init status --wait 2>&1); code=$?
-  # 2: it is done and complains of something that it could mend.
-  [ $code = 0 ] || [ $code = 2 ] || { echo "$said" >&2; exit 92; }
-fi
-systemctl is-system-running --wait || true
-date +%s
-"""
-
-
-def _problem(node: Node, known_hosts: Path, until: float) -> tuple[str, str] | None:
-    """Log in and ask. Returns the stage that is not reached and what was seen, or None."""
-    words = ssh_arguments(node, known_hosts, "sh", "-c", _PROBE)
-    done = run(words, timeout=max(1.0, min(_PROBE_DEADLINE, until - time.monotonic())), check=False)
-    if done.returncode == 91:
-        return "python", "python3 is not in the image"
-    if done.returncode == 92:
-        return "cloud-init", done.reason
-    if done.returncode != 0:
-        return "login", done.reason
-    system, _, clock = done.text.strip().rpartition("\n")
-    if system.strip() not in ("running", "degraded"):
-        return "system", f"systemd says '{system.strip()}'"
-    if abs(int(clock) - time.time()) > _CLOCK:
-        return "clock", f"{int(clock) - time.time():+.0f} s off"
-    return None

@@ -82,7 +82,9 @@ def listening(greeting: bytes) -> Iterator[int]:
             thread.join(10)
 
 
-def verdict(port: int, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str] | None = None) -> dict[str, str]:
+def verdict(
+    port: int, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str] | None = None, *, boot: float = 0.2
+) -> dict[str, str]:
     """What is said of a node at this port. answer: exit code and words of its login."""
 
     def login(args: Any, **rest: Any) -> Completed:
@@ -90,7 +92,7 @@ def verdict(port: int, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str] 
         return Completed(tuple(args), answer[0], answer[1].encode(), b"", 0.0)
 
     monkeypatch.setattr(ssh, "run", login)
-    return ssh.wait_ready([node("a", ssh_port=port)], KNOWN_HOSTS, deadline=0.2)
+    return ssh.wait_ready([node("a", ssh_port=port)], KNOWN_HOSTS, boot=boot)
 
 
 def test_a_port_on_which_nobody_listens_is_the_stage_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +110,8 @@ def test_a_port_that_speaks_something_else_is_the_stage_banner(monkeypatch: pyte
     ("answer", "told"),
     [
         ((255, "Permission denied (publickey)."), "login: Permission denied (publickey)."),
-        ((91, ""), "python: python3 is not in the image"),
-        ((92, "status: error"), "cloud-init: status: error"),
+        ((255, "Host key verification failed."), "host key: Host key verification failed."),
+        ((93, ""), "cloud-init: it still runs"),
         ((0, f"starting\n{int(time.time())}"), "system: systemd says 'starting'"),
     ],
 )
@@ -118,6 +120,32 @@ def test_a_node_that_is_not_ready_is_told_by_its_stage(
 ) -> None:
     with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
         assert verdict(port, monkeypatch, answer) == {"a": told}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [((91, ""), "python: python3 is not in the image"), ((92, "status: error"), "cloud-init: status: error")],
+)
+def test_what_no_waiting_mends_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], told: str
+) -> None:
+    with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        assert verdict(port, monkeypatch, answer, boot=3600) == {"a": told}
+
+
+def test_each_stage_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they take longer than any one may."""
+    answers = iter([(255, "Permission denied"), (93, ""), (0, f"starting\n{int(time.time())}")])
+    late = (0, f"running\n{int(time.time())}")
+
+    def login(args: Any, **rest: Any) -> Completed:
+        time.sleep(0.6)
+        code, said = next(answers, late)
+        return Completed(tuple(args), code, said.encode(), b"", 0.0)
+
+    monkeypatch.setattr(ssh, "run", login)
+    with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        assert ssh.wait_ready([node("a", ssh_port=port)], KNOWN_HOSTS, boot=1.5) == {}
 
 
 @pytest.mark.parametrize("word", ["running", "degraded"])
@@ -144,4 +172,4 @@ def test_ctrl_c_ends_the_wait_for_nodes(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ssh, "run", login)
     nodes = [node(name, ssh_port=22, jump="root@192.0.2.1:22") for name in "ab"]
     with pytest.raises(KeyboardInterrupt):
-        ssh.wait_ready(nodes, KNOWN_HOSTS, deadline=60)
+        ssh.wait_ready(nodes, KNOWN_HOSTS, boot=60)
