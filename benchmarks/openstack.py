@@ -1,14 +1,16 @@
-"""What the kit adds to Terraform on an OpenStack, for 1, 6 and 20 nodes: one JSON line per figure.
+"""What the kit adds to Terraform on an OpenStack, for 1, 6 and 20 nodes; how long 2 and 4 virtual machines take.
 
-    python benchmarks/openstack.py [--nodes 1 6 20] [--leftovers 100]
+    python benchmarks/openstack.py [--nodes 1 6 20] [--leftovers 100] [--machines 2 4]
 
-The cloud is the kit's own (profile `cloud`), brought up for this and removed: real APIs, servers that are only said
-to run. So nothing here logs in: readiness and converging are in the figures of local nodes (NAME=demo).
+One JSON line per figure. The cloud is the kit's own (profile `cloud`), brought up for this and removed: real APIs, and
+servers that are only said to run, where nobody logs in. Readiness and converging are measured on a second such cloud,
+whose servers are virtual machines: nodes without a service, so that machines are timed and not what they install.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +42,30 @@ _NAME = "bench-cloud"
 _GIB = 1 << 30
 _T = TypeVar("_T")
 
+_CLOUD = """\
+name = "{name}"
+profile = "cloud"
+[nodes.cloud]
+memory = {memory}
+[vars]
+openstack_compute = "{compute}"
+"""
+
+_MACHINES = """\
+name = "machines{count}"
+driver = "openstack"
+[openstack]
+cloud = "{cloud}"
+admin_cidrs = ["{admin}/32"]
+"""
+
+_MACHINE = """\
+[nodes.node-{number}]
+site = "desy"
+groups = []
+memory = 1024
+"""
+
 _MEMORY = """
 import glob
 total = 0
@@ -57,11 +83,12 @@ class Kit:
     """The command line, with a state folder of its own."""
 
     def __init__(self, state: Path) -> None:
-        self._environment = {**os.environ, "XDC_STATE_DIR": str(state)}
+        self.state = state
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *words: str | Path) -> str:
         """Run one command. Raises CalledProcessError."""
-        done = subprocess.run([_CLI, *words], env=self._environment, check=True, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "XDC_STATE_DIR": str(self.state)}
+        done = subprocess.run([_CLI, *words], env=environment, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout
 
 
@@ -163,32 +190,66 @@ def measure_sweep(count: int) -> None:
     remove(driver, "leftover", f"sweep of {count} leftovers without a state")
 
 
-@contextmanager
-def cloud(state: Path) -> Iterator[None]:
-    """The kit's own cloud for the time of a with block."""
-    kit = Kit(state)
+def measure_machines(kit: Kit, count: int, admin: str) -> None:
+    """Bring so many virtual machines up by the command line, and remove them."""
+    described = kit.state / f"machines-{count}.toml"
+    nodes = "".join(_MACHINE.format(number=number) for number in range(1, count + 1))
+    described.write_text(_MACHINES.format(count=count, cloud=_NAME, admin=admin) + nodes)
     try:
-        show("the cloud: up", timed(lambda: kit("up", "--profile", "cloud", "--name", _NAME))[0], "s")
-        memory = int(kit("ssh", "--name", _NAME, "cloud", "--", "python3", "-c", _MEMORY))
-        show("the cloud: memory, idle, sum of PSS", memory / _GIB, "GiB", at_most=3.5)
-        os.environ["OS_CLIENT_CONFIG_FILE"] = str(state / _NAME / "clouds.yaml")
-        yield
-        memory = int(kit("ssh", "--name", _NAME, "cloud", "--", "python3", "-c", _MEMORY))
-        show("the cloud: memory afterwards", memory / _GIB, "GiB")
+        said = json.loads(kit("up", "-f", described, "--output", "json").splitlines()[-1])
+        took = said["seconds"]
+        for what, seconds in (
+            ("check", took["check"]),
+            ("plan", took["plan"]),
+            ("apply", took["nodes"] - took["plan"]),
+            ("readiness", took["readiness"]),
+            ("converge", took["site"] + took["verify"]),
+        ):
+            show(f"{count} virtual machines: {what}", seconds, "s")
     finally:
-        show("the cloud: down", timed(lambda: kit("down", "--name", _NAME, "--yes"))[0], "s")
+        down, _ = timed(lambda: kit("down", "-f", described, "--name", f"machines{count}", "--yes"))
+    show(f"{count} virtual machines: down, proof included", down, "s")
 
 
-def measure(folder: Path, counts: Sequence[int], leftovers: int) -> None:
+@contextmanager
+def cloud(kit: Kit, compute: str, *, memory: int) -> Iterator[None]:
+    """The kit's own cloud for the time of a with block. compute: what its instances are; memory: MiB of its node."""
+    label, described = f"the cloud, {compute}", kit.state / f"cloud-{compute}.toml"
+    described.parent.mkdir(parents=True, exist_ok=True)
+    described.write_text(_CLOUD.format(name=_NAME, memory=memory, compute=compute))
+    try:
+        show(f"{label}: up", timed(lambda: kit("up", "-f", described))[0], "s")
+        used = int(kit("ssh", "--name", _NAME, "cloud", "--", "python3", "-c", _MEMORY))
+        show(f"{label}: memory, idle, sum of PSS", used / _GIB, "GiB", at_most=3.5)
+        os.environ["OS_CLIENT_CONFIG_FILE"] = str(kit.state / _NAME / "clouds.yaml")
+        yield
+        used = int(kit("ssh", "--name", _NAME, "cloud", "--", "python3", "-c", _MEMORY))
+        show(f"{label}: memory afterwards", used / _GIB, "GiB")
+    finally:
+        show(f"{label}: down", timed(lambda: kit("down", "--name", _NAME, "--yes"))[0], "s")
+
+
+def admin_address(kit: Kit) -> str:
+    """Where the cloud sees this machine come from: the gateway of the network that its node is in."""
+    node = json.loads((kit.state / _NAME / "state.json").read_text())["nodes"][0]
+    return f"{node['address'].rpartition('.')[0]}.1"
+
+
+def measure(folder: Path, counts: Sequence[int], leftovers: int, machine_counts: Sequence[int]) -> None:
     """Print every figure."""
     terraform_engine.find(folder)
     provider.build(provider.default_mirror(), silent)
-    with cloud(folder / "state"):
-        kit = {count: measure_nodes(count, folder / f"kit-{count}") for count in counts}
+    kit = Kit(folder / "state")
+    with cloud(kit, "fake", memory=4096):
+        took = {count: measure_nodes(count, folder / f"kit-{count}") for count in counts}
         most = max(counts)
-        ratio = kit[most] / measure_bare(most, folder / "bare")
+        ratio = took[most] / measure_bare(most, folder / "bare")
         show(f"{most} nodes: plan and apply over bare terraform apply", ratio, "", at_most=1.15)
         measure_sweep(leftovers)
+    if machine_counts:
+        with cloud(kit, "qemu", memory=4096 + 1536 * max(machine_counts)):
+            for count in machine_counts:
+                measure_machines(kit, count, admin_address(kit))
 
 
 def main() -> None:
@@ -196,9 +257,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 6, 20])
     parser.add_argument("--leftovers", type=int, default=100)
+    parser.add_argument("--machines", type=int, nargs="*", default=[2, 4])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        measure(Path(name), arguments.nodes, arguments.leftovers)
+        measure(Path(name), arguments.nodes, arguments.leftovers, arguments.machines)
 
 
 if __name__ == "__main__":
