@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from tests.cloud.conftest import Lab
+from tests.e2e.burst import Burst
 from tests.roles.playbook_bed import Bed
 from xdc_testbed.testbed.lifecycle import Testbed
 
@@ -343,12 +344,20 @@ def test_down_without_the_state_removes_all_and_nothing_else(lab: Lab, bed: str)
 
 
 @pytest.mark.long
-def test_detector_data_is_corrected_on_instances(lab: Lab, tmp_path: Path) -> None:
+def test_detector_data_is_corrected_on_instances_which_come_and_go_under_load(lab: Lab, tmp_path: Path) -> None:
     described = str(lab.described("circle", whole=True))
     try:
         lab.xdc("up", "-f", described, timeout=1200)
         lab.xdc("demo", "--name", "circle", "--preset", "tiny", "--out", str(tmp_path))  # ends with 1 for a file astray
         assert (tmp_path / "report.html").is_file()
+        with Burst(lab.xdc, "desy-stream", "circle") as burst:
+            lab.xdc("scale", "faas=1", "--name", "circle", timeout=600)
+            assert burst.invokers() == {"invoker0": "up", "faas-1": "up"}
+            burst.wait_for_work_on("faas-1")
+            lab.xdc("scale", "faas=0", "--name", "circle", timeout=300)
+            assert burst.invokers() == {"invoker0": "up"}
+        burst.assert_none_was_lost("desy-stream", "faas-1")
+        assert len([thing for thing in lab.things() if thing.startswith("server xdc-")]) == 2
     finally:
         lab.xdc("down", "--yes", "-f", described, "--name", "circle", timeout=300)
     assert lab.things() == []

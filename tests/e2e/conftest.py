@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = Path(sys.executable).with_name("xdc-testbed")
+PYTHON = "/opt/xdc-testbed/venv/bin/python"
+"""Python on a node, with the kit."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.conftest import Xdc
+from tests.e2e.conftest import PYTHON, Xdc
 
 CLIENT = """
 import json, sys, time, tomllib
@@ -75,7 +75,6 @@ with OpenWhisk("https://desy-functions.xdc.test:3233", (here / "openwhisk.auth")
         print(record.name, record.result, record.logs, dict(record.annotations))
 """
 
-PYTHON = "/opt/xdc-testbed/venv/bin/python"
 TOKEN = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{20,}")
 
 RESULTS_OF = """
