@@ -115,8 +115,7 @@ class Cloud:
 
     def external_network(self, wanted: str) -> tuple[str, str] | None:
         """Id and name of the network that leads out; `auto` takes the only one, or None when there is none."""
-        with told("networks"):
-            networks = [(one.id, one.name or "") for one in self._sdk.network.networks(is_router_external=True)]
+        networks = self._external_networks
         if wanted == "auto":
             if len(networks) > 1:
                 names = ", ".join(sorted(name for _, name in networks))
@@ -129,6 +128,11 @@ class Cloud:
             return None
         found = _only("external network", wanted, networks)
         return found, next(name for one, name in networks if one == found)
+
+    @cached_property
+    def _external_networks(self) -> list[tuple[str, str]]:
+        with told("networks"):
+            return [(one.id, one.name or "") for one in self._sdk.network.networks(is_router_external=True)]
 
     @cached_property
     def flavors(self) -> list[Flavor]:
@@ -182,13 +186,17 @@ class Cloud:
     def things(self) -> list[Thing]:
         """Everything in the project that a testbed could own."""
         with told("things of the project"):
-            return [*self._servers(), *self._network_things(), *self._volumes()]
+            return [*self.servers(), *self._compute_things(), *self._network_things(), *self._volumes()]
 
-    def _servers(self) -> Iterator[Thing]:
-        for one in self._sdk.compute.servers(details=True):
-            yield Thing(
-                "server", one.id, one.name, "", tuple(one.tags or ()), dict(one.metadata or {}), one.status or ""
-            )
+    def servers(self) -> list[Thing]:
+        """The servers of the project, and nothing else: one call where `things` makes a dozen."""
+        with told("servers"):
+            return [
+                Thing("server", one.id, one.name, "", tuple(one.tags or ()), dict(one.metadata or {}), one.status or "")
+                for one in self._sdk.compute.servers(details=True)
+            ]
+
+    def _compute_things(self) -> Iterator[Thing]:
         for one in self._sdk.compute.server_groups():
             yield Thing("server group", one.id, one.name)
         for one in self._sdk.compute.keypairs():

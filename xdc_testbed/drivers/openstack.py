@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class OpenStack:
         self._options, self._state_dir = options, state_dir
         self.cloud = cloud or Cloud(options.cloud)
         self._plan: Plan | None = None
+        self._lost: list[Thing] = []
         self._reasons: dict[str, str] = {}
 
     # -- contract ---------------------------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ class OpenStack:
             needed = "networks that people come from"
             remedy = 'set openstack.admin_cidrs = ["<your address>/32"]: nobody else reaches the nodes by SSH'
             found.append(Finding("admin_cidrs", False, "none given", needed=needed, remedy=remedy))
-        engine = _attempt(found, "terraform", lambda: Engine.find(self._options.terraform))
+        engine = _attempt(found, "terraform", lambda: self._engine)
         if engine:
             found.append(Finding("terraform", True, f"{engine.kind} {engine.version}, {engine.path}"))
         mirror = _attempt(
@@ -100,16 +102,17 @@ class OpenStack:
         found.append(Finding("image", True, f"{self._options.image}: {variables['image_id']}"))
         network = variables["external_network"] or "none: nodes are reached by their own addresses"
         found.append(Finding("external network", True, network))
-        rows = _attempt(found, "quota", lambda: self._quota(request, engine, variables))
+        rows = _attempt(found, "quota", lambda: self._quota(request, variables))
         return found + (rows or [])
 
     def plan(self, request: Request) -> list[Change]:
         """What Terraform would do, and what the cloud has of this testbed that no state knows."""
         runner = self._runner(request, silent)
         runner.prepare(self._variables(request))
-        lost = self._orphans(request.testbed_id, runner)
         self._plan = runner.plan()
-        changes = [Change("remove", f"lost {thing.kind}", thing.name or thing.id) for thing in lost]
+        # Asked last: what an apply that was killed has ordered may still be coming.
+        self._lost = self._orphans(request.testbed_id, _known(runner))
+        changes = [Change("remove", f"lost {thing.kind}", thing.name or thing.id) for thing in self._lost]
         actions = {"create": "create", "update": "start", "replace": "replace", "remove": "remove"}
         changes += [Change(actions[one.action], one.kind, one.name) for one in self._plan.changes]  # type: ignore[arg-type]
         touched = {change.name for change in changes if change.kind == "server"}
@@ -120,10 +123,9 @@ class OpenStack:
         runner = self._runner(request, report)
         if self._plan is None:
             self.plan(request)
-        lost = self._orphans(request.testbed_id, runner)
-        if lost:
-            report(Event("note", f"{len(lost)} things of an interrupted apply are removed first"))
-            self._sweep(lambda: self._orphans(request.testbed_id, runner), report)
+        if self._lost:
+            report(Event("note", f"{len(self._lost)} things of an interrupted apply are removed first"))
+            self._sweep_orphans(request.testbed_id, runner, report)
         plan, self._plan = self._plan, None
         assert plan is not None  # noqa: S101 - self.plan has made it
         try:
@@ -138,7 +140,7 @@ class OpenStack:
         if not runner.workspace.state.is_file():
             return []
         made: dict[str, dict[str, Any]] = runner.output().get("nodes", {})
-        active = {t.id for t in self.cloud.things() if t.kind == "server" and t.status == "ACTIVE"}
+        active = {server.id for server in self.cloud.servers() if server.status == "ACTIVE"}
         return [
             self._node(request, wanted, made)
             for wanted in request.nodes
@@ -149,11 +151,11 @@ class OpenStack:
         """Console, server, fault, ports of one node; asked before anything is cleaned up."""
         name = f"xdc-{request.testbed_id}-{node}"
         parts = {}
-        for thing in self._owned(request.testbed_id):
-            if thing.kind == "server" and thing.name == name:
+        for server in self.cloud.servers():
+            if server.owner == request.testbed_id and server.name == name:
                 for title, ask in (("state", self.cloud.state_of), ("console", self.cloud.console)):
                     try:
-                        parts[title] = ask(thing.id)
+                        parts[title] = ask(server.id)
                     except XdcError as error:
                         parts[title] = error.message
         return Diagnosis(node, parts or {"state": f"there is no server {name}"})
@@ -243,10 +245,10 @@ class OpenStack:
         given = self._options.nodes.get(node.name, NodeOptions()).flavor
         return self.cloud.flavor(given or self._options.flavor, ram=node.memory)
 
-    def _quota(self, request: Request, engine: Engine, variables: Mapping[str, Any]) -> list[Finding]:
+    def _quota(self, request: Request, variables: Mapping[str, Any]) -> list[Finding]:
         """Need by the layout module's own arithmetic, minus what is there already, against the limits."""
         space = Workspace.of_the_kit("modules/layout", request.state_dir / "terraform" / "layout")
-        layout = Terraform(engine, space, logs=request.state_dir / "terraform" / "logs")
+        layout = Terraform(self._engine, space, logs=request.state_dir / "terraform" / "logs")
         words = ("testbed_id", "testbed_name", "domain", "expires", "networks", "external_network")
         layout.prepare({w: variables[w] for w in (*words, "nodes", "ports", "admin_cidrs", "spread")})
         need = dict(layout.evaluated(layout.plan())["need"])
@@ -280,6 +282,10 @@ class OpenStack:
 
     # -- how ----------------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine.find(self._options.terraform)
+
     def _runner(self, request: Request, report: Reporter) -> Terraform:
         return self._terraform(request.state_dir, report)
 
@@ -291,14 +297,17 @@ class OpenStack:
             mirror=provider.mirror_for(self._options.provider_mirror),
             environment=_clouds_yaml(),
         )
-        engine = Engine.find(self._options.terraform)
-        return Terraform(engine, space, logs=folder / "logs", report=report, backend=self._options.backend)
+        return Terraform(self._engine, space, logs=folder / "logs", report=report, backend=self._options.backend)
 
     def _owned(self, testbed_id: str) -> list[Thing]:
         return ownership.owned(self.cloud.things(), testbed_id)
 
-    def _orphans(self, testbed_id: str, runner: Terraform) -> list[Thing]:
-        return ownership.orphans(self._owned(testbed_id), set(runner.known().values()))
+    def _orphans(self, testbed_id: str, known: Collection[str]) -> list[Thing]:
+        return ownership.orphans(self._owned(testbed_id), known)
+
+    def _sweep_orphans(self, testbed_id: str, runner: Terraform, report: Reporter) -> None:
+        known = _known(runner)  # once: a sweep changes no state
+        self._sweep(lambda: self._orphans(testbed_id, known), report)
 
     def _sweep(self, find: Any, report: Reporter) -> dict[str, str]:
         left = ownership.sweep(self.cloud, find, report)
@@ -311,7 +320,7 @@ class OpenStack:
         try:
             runner = self._terraform(self._state_dir, report)
             runner.prepare(json.loads(runner.workspace.variables.read_text()))
-            self._sweep(lambda: self._orphans(testbed_id, runner), report)
+            self._sweep_orphans(testbed_id, runner, report)
             runner.apply(runner.plan(destroy=True))
         except (XdcError, OSError, ValueError) as problem:
             if getattr(problem, "exit_code", 1) == 130:
@@ -355,6 +364,11 @@ class OpenStack:
             return self.cloud.fault(server)
         except XdcError:
             return None
+
+
+def _known(runner: Terraform) -> set[str]:
+    """Ids of what is in the state."""
+    return set(runner.known().values())
 
 
 def _attempt(found: list[Finding], what: str, ask: Any) -> Any:

@@ -50,6 +50,12 @@ class Engine:
     kind: Literal["terraform", "tofu"]
     version: str
 
+    @property
+    def release(self) -> tuple[int, int]:
+        """The numbers that say what it can do: (1, 6)."""
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
+
     @classmethod
     def find(cls, configured: str = "auto") -> Engine:
         """The engine that is configured (a name or a path), else XDC_TERRAFORM, else terraform or tofu of PATH.
@@ -64,20 +70,19 @@ class Engine:
                 f"{' or '.join(names)} is not installed",
                 remedy="install Terraform or OpenTofu, 1.6 or newer, or name it: openstack.terraform in testbed.toml",
             )
-        said = run([path, "version", "-json"], timeout=60, check=False, env=_clean())
-        try:
-            version = str(json.loads(said.text)["terraform_version"])
-            numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-        except (ValueError, KeyError):
+        said = run([path, "version"], timeout=60, check=False, env=_clean())
+        first = re.match(r"(Terraform|OpenTofu) v(\d+\.\d+\S*)", said.text)
+        if first is None:
             raise RequirementMissing(
                 f"{path} is neither Terraform nor OpenTofu: {said.reason}", remedy="name another: openstack.terraform"
-            ) from None
-        if numbers < MINIMUM:
-            raise RequirementMissing(
-                f"{path} is version {version}, needed: 1.6 or newer", remedy="install a newer Terraform or OpenTofu"
             )
-        plain = run([path, "version"], timeout=60, check=False, env=_clean()).text
-        return cls(Path(path), "tofu" if "OpenTofu" in plain else "terraform", version)
+        engine = cls(Path(path), "tofu" if first.group(1) == "OpenTofu" else "terraform", first.group(2))
+        if engine.release < MINIMUM:
+            raise RequirementMissing(
+                f"{path} is version {engine.version}, needed: 1.6 or newer",
+                remedy="install a newer Terraform or OpenTofu",
+            )
+        return engine
 
 
 @dataclass(frozen=True)

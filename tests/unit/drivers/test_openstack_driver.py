@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from xdc_testbed.drivers.cloud import Flavor, _only
 from xdc_testbed.drivers.openstack import NodeOptions, OpenStack, Options
 from xdc_testbed.drivers.ownership import Thing
 from xdc_testbed.drivers.quota import Limit
-from xdc_testbed.drivers.terraform import TerraformFailed
+from xdc_testbed.drivers.terraform import Plan, TerraformFailed, Workspace
 from xdc_testbed.drivers.terraform_events import read
 from xdc_testbed.errors import RequirementMissing
 from xdc_testbed.progress import silent
@@ -74,6 +74,10 @@ class FakeCloud:
     def things(self) -> list[Thing]:
         """All."""
         return list(self.there)
+
+    def servers(self) -> list[Thing]:
+        """Those among them."""
+        return [thing for thing in self.there if thing.kind == "server"]
 
     def remove(self, thing: Thing) -> None:
         """At once."""
@@ -176,6 +180,51 @@ def test_down_without_state_removes_what_carries_the_id_and_nothing_else(driver:
     bed = driver()
     bed.destroy(ID, silent)
     assert (cloud.there, bed.leftovers(ID)) == ([stranger], [])
+
+
+@dataclass
+class FakeRunner:
+    """Terraform that makes nothing; what is in the cloud when it applies is kept in `applied`."""
+
+    cloud: FakeCloud
+    folder: Path
+    late: list[Thing] = field(default_factory=list)
+    applied: list[list[Thing]] = field(default_factory=list)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Without a state."""
+        return Workspace(self.folder, ".", self.folder)
+
+    def prepare(self, variables: Mapping[str, Any]) -> None:
+        """Nothing to do."""
+
+    def known(self) -> dict[str, str]:
+        """One server."""
+        return {"server.b": "known"}
+
+    def plan(self) -> Plan:
+        """Meanwhile nova ends what a killed apply has ordered."""
+        self.cloud.there += self.late
+        return Plan((), self.folder / "plan", destroy=False)
+
+    def apply(self, plan: Plan) -> None:
+        """Look around."""
+        self.applied.append(list(self.cloud.there))
+
+
+def test_what_a_killed_apply_lost_is_shown_and_gone_before_the_next_one(
+    driver: Made, cloud: FakeCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger, known = Thing("server", "s2", "somebody's"), Thing("server", "known", f"xdc-{ID}-b")
+    cloud.there += [Thing("network", "n1", f"xdc-{ID}-lan"), stranger, known]
+    runner = FakeRunner(cloud, tmp_path, late=[Thing("server", "s1", f"xdc-{ID}-a")])
+    bed, wanted = driver(), request(tmp_path)
+    monkeypatch.setattr(bed, "_runner", lambda *_: runner)
+    shown = [(change.action, change.kind, change.name) for change in bed.plan(wanted) if change.action == "remove"]
+    assert shown == [("remove", "lost server", f"xdc-{ID}-a"), ("remove", "lost network", f"xdc-{ID}-lan")]
+    bed.create(wanted, silent)
+    assert runner.applied == [[stranger, known]]
 
 
 def test_where_people_come_from_must_be_said(driver: Made, tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def test_no_terraform_is_told_with_how_to_name_one(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ('{"terraform_version": "1.5.7"}', "is version 1.5.7, needed: 1.6 or newer"),
-        ('{"terraform_version": "0.14.0-beta1"}', "is version 0.14.0-beta1"),
+        ("Terraform v1.5.7\non linux_amd64", "is version 1.5.7, needed: 1.6 or newer"),
+        ("Terraform v0.14.0-beta1", "is version 0.14.0-beta1"),
         ("hello", "neither Terraform nor OpenTofu: hello"),
-        ("{}", "neither Terraform nor OpenTofu"),
+        ("", "neither Terraform nor OpenTofu"),
     ],
 )
 def test_a_program_that_will_not_do_is_told(tmp_path: Path, said: str, message: str) -> None:
@@ -45,10 +45,19 @@ def test_a_program_that_will_not_do_is_told(tmp_path: Path, said: str, message: 
         Engine.find(program(tmp_path, said))
 
 
-def test_the_configured_program_wins_over_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "kind", "version"),
+    [
+        ("Terraform v1.6.6\non linux_amd64\n\nYour version of Terraform is out of date!", "terraform", "1.6.6"),
+        ("OpenTofu v1.10.0-rc1\non linux_amd64", "tofu", "1.10.0-rc1"),
+    ],
+)
+def test_the_configured_program_wins_over_the_environments(
+    said: str, kind: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDC_TERRAFORM", "/nowhere/terraform")
-    found = Engine.find(program(tmp_path, '{"terraform_version": "1.6.0"}'))
-    assert (found.kind, found.version) == ("terraform", "1.6.0")
+    found = Engine.find(program(tmp_path, said))
+    assert (found.kind, found.version) == (kind, version)
 
 
 def test_a_mirror_that_is_not_there_is_told_with_what_makes_it(tmp_path: Path) -> None:
