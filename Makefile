@@ -20,8 +20,8 @@ demo: setup ## Everything once: up, demo, interoperability suite, report, down, 
 test: setup-dev ## Every check and test that CI runs
 	@scripts/test
 
-test-long: setup-dev ## Every test on a cloud of our own, those too that take too long for every change
-	@scripts/test cloud
+test-long: setup-dev ## Tests that take too long for every change: all on a cloud of our own, and other Terraforms
+	@scripts/test cloud contract/terraform
 
 check: setup-dev ## Linters and type checks only
 	@scripts/check

@@ -79,18 +79,9 @@ def _compile(go: Path, target: Path, beside: Path) -> None:
         folder = Path(name)
         for file in ("go.mod", "go.sum"):
             shutil.copy(_recipe() / file, folder)
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("GOFLAGS", "GOWORK"))},
-            "GOMODCACHE": str(folder / "modules"),
-            "GOCACHE": str(folder / "objects"),
-            "GOFLAGS": "-modcacherw -mod=readonly",
-            "GOTOOLCHAIN": "local",
-            "GOWORK": "off",
-            "CGO_ENABLED": "0",
-        }
         words: list[str | Path] = [go, "build", "-trimpath", "-ldflags", "-s -w", "-o", folder / "provider", _MODULE]
         try:
-            run(words, timeout=_DEADLINE, env=environment, cwd=folder)
+            run(words, timeout=_DEADLINE, env=go_environment(folder), cwd=folder)
         except CommandFailed as failure:
             raise RequirementMissing(
                 f"the provider could not be built: {failure.completed.reason}",
@@ -98,6 +89,19 @@ def _compile(go: Path, target: Path, beside: Path) -> None:
             ) from None
         target.parent.mkdir(parents=True, exist_ok=True)
         (folder / "provider").replace(target)
+
+
+def go_environment(folder: Path) -> dict[str, str]:
+    """Variables for a build that keeps modules and objects in this folder, and is not led astray by the user's own."""
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("GOFLAGS", "GOWORK"))},
+        "GOMODCACHE": str(folder / "modules"),
+        "GOCACHE": str(folder / "objects"),
+        "GOFLAGS": "-modcacherw -mod=readonly",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "CGO_ENABLED": "0",
+    }
 
 
 def find_go() -> Path:

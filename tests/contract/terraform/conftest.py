@@ -1,4 +1,4 @@
-"""The engine, and a workspace for the configuration without a cloud."""
+"""The engines, and a workspace for the configuration without a cloud."""
 
 from __future__ import annotations
 
@@ -8,16 +8,30 @@ from pathlib import Path
 import pytest
 import terraform_engine
 
+from xdc_testbed.drivers import provider
 from xdc_testbed.drivers.terraform import Backend, Engine, Terraform, Workspace
-from xdc_testbed.progress import Event
+from xdc_testbed.progress import Event, silent
 
 MODULE = Path(__file__).parent / "module"
 
 
+@pytest.fixture(
+    scope="session",
+    params=[None, *(pytest.param(edge, marks=pytest.mark.long) for edge in terraform_engine.EDGES)],
+    ids=["found", *("-".join(edge) for edge in terraform_engine.EDGES)],
+)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The Terraform or OpenTofu that is found here; in long tests also each of those that are built."""
+    if request.param is None:
+        return terraform_engine.find(tmp_path_factory.mktemp("engine"))
+    return terraform_engine.built(*request.param)
+
+
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """Terraform or OpenTofu."""
-    return terraform_engine.find(tmp_path_factory.mktemp("engine"))
+def mirror() -> Path:
+    """The provider, built once per machine and kept outside the checkout."""
+    provider.build(provider.default_mirror(), silent)
+    return provider.default_mirror()
 
 
 @pytest.fixture(params=["subprocess", "python-terraform"])
