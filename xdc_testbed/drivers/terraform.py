@@ -297,7 +297,8 @@ class Terraform:
                 remedy="xdc-testbed provider build  makes it from its sources; or set openstack.provider_mirror",
             )
         reason = said.split("Error: ", 1)[-1][:300]
-        return XdcError(f"terraform init failed: {reason}", remedy=f"full output: {self._logs}/terraform-init.log")
+        remedy = f"full output: {self._logs}/terraform-init.log"
+        return XdcError(f"{self.engine.kind} init failed: {reason}", remedy=remedy)
 
     def _fingerprint(self) -> str:
         space = self.workspace
