@@ -323,8 +323,8 @@ class Terraform:
         return "\n".join(
             [
                 "#!/bin/sh",
-                "# Terraform on this testbed, as xdc-testbed calls it; the user's own TF_* settings have no effect.",
-                'for name in $(env | sed -n "s/^\\(TF_[A-Za-z0-9_]*\\)=.*/\\1/p"); do unset "$name"; done',
+                "# Terraform on this testbed, as xdc-testbed calls it; the user's own TF_* and TOFU_* have no effect.",
+                'for name in $(env | sed -En "s/^((TF|TOFU)_[A-Za-z0-9_]*)=.*/\\1/p"); do unset "$name"; done',
                 *(f"export {name}={shlex.quote(value)}" for name, value in settings.items()),
                 f"cd {shlex.quote(str(space.folder / 'module' / space.root))}",
                 f"echo $$ > {shlex.quote(str(space.folder / 'process'))}",
@@ -379,7 +379,8 @@ def _has_backend(module: Path) -> bool:
 
 
 def _clean() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith("TF_")} | {"CHECKPOINT_DISABLE": "1"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "TOFU_"))}
+    return kept | {"CHECKPOINT_DISABLE": "1"}
 
 
 def _write(path: Path, text: str, mode: int = 0o600) -> None:

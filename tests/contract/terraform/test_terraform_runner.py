@@ -138,9 +138,11 @@ def test_the_users_own_settings_have_no_effect(
     monkeypatch.setenv("TF_VAR_broken", "true")
     monkeypatch.setenv("TF_DATA_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("TF_CLI_ARGS", "-nonsense")
+    monkeypatch.setenv("TOFU_CPU_PROFILE", str(tmp_path / "profile"))
     runner = terraform()
     runner.apply(runner.plan())
     assert not (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "profile").exists()
     assert "absent" not in "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
 
 
