@@ -78,7 +78,9 @@ def _compile(kind: str, version: str, program: Path) -> None:
         folder, go = Path(name), provider.find_go()
         environment = provider.go_environment(folder)
         words: list[str | Path] = [go, "mod", "download", "-json", f"{module}@v{version}"]
-        downloaded = json.loads(run(words, timeout=600, env=environment, cwd=folder).text)
+        downloaded = json.loads(run(words, timeout=600, env=environment, cwd=folder, check=False).text)
+        if "Error" in downloaded:
+            raise RequirementMissing(f"{kind} {version} cannot be had: {downloaded['Error']}")
         shutil.copytree(downloaded["Dir"], folder / "source")
         flags = f"-s -w -X {module}/version.dev=no"  # else it is a prerelease, and older than what modules ask for
         words = [go, "build", "-trimpath", "-ldflags", flags, "-o", folder / kind, command]
