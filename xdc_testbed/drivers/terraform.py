@@ -60,23 +60,33 @@ class Engine:
     def find(cls, configured: str = "auto") -> Engine:
         """The engine that is configured (a name or a path), else XDC_TERRAFORM, else terraform or tofu of PATH.
 
-        Raises RequirementMissing when there is none, or it is older than 1.6.
+        Of the two in PATH it is the first that is new enough. Raises RequirementMissing when there is none.
         """
         wanted = [configured if configured != "auto" else os.environ.get("XDC_TERRAFORM", "")]
         names = [name for name in wanted if name] or ["terraform", "tofu"]
-        path = next((found for name in names if (found := shutil.which(name))), None)
-        if path is None:
-            raise RequirementMissing(
-                f"{' or '.join(names)} is not installed",
-                remedy="install Terraform or OpenTofu, 1.6 or newer, or name it: openstack.terraform in testbed.toml",
-            )
+        refused: list[RequirementMissing] = []
+        for path in filter(None, map(shutil.which, names)):
+            try:
+                return cls.at(Path(path))
+            except RequirementMissing as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
+        raise RequirementMissing(
+            f"{' or '.join(names)} is not installed",
+            remedy="install Terraform or OpenTofu, 1.6 or newer, or name it: openstack.terraform in testbed.toml",
+        )
+
+    @classmethod
+    def at(cls, path: Path) -> Engine:
+        """The engine that this program is. Raises RequirementMissing when it is none, or older than 1.6."""
         said = run([path, "version"], timeout=60, check=False, env=_clean())
         first = re.match(r"(Terraform|OpenTofu) v(\d+\.\d+\S*)", said.text)
         if first is None:
             raise RequirementMissing(
                 f"{path} is neither Terraform nor OpenTofu: {said.reason}", remedy="name another: openstack.terraform"
             )
-        engine = cls(Path(path), "tofu" if first.group(1) == "OpenTofu" else "terraform", first.group(2))
+        engine = cls(path, "tofu" if first.group(1) == "OpenTofu" else "terraform", first.group(2))
         if engine.release < MINIMUM:
             raise RequirementMissing(
                 f"{path} is version {engine.version}, needed: 1.6 or newer",

@@ -68,7 +68,7 @@ def built(kind: str, version: str) -> Engine:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.is_file():
             _compile(kind, version, program)
-    return Engine.find(str(program))
+    return Engine.at(program)
 
 
 def _compile(kind: str, version: str, program: Path) -> None:

@@ -13,10 +13,10 @@ from xdc_testbed.errors import RequirementMissing
 from xdc_testbed.progress import silent
 
 
-def program(folder: Path, said: str) -> str:
+def program(folder: Path, said: str, name: str = "terraform") -> str:
     """A program that says this, whatever it is asked."""
-    path = folder / "terraform"
-    path.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n/bin/cat <<'END'\n{said}\nEND\n")
     path.chmod(0o755)
     return str(path)
 
@@ -43,6 +43,16 @@ def test_no_terraform_is_told_with_how_to_name_one(monkeypatch: pytest.MonkeyPat
 def test_a_program_that_will_not_do_is_told(tmp_path: Path, said: str, message: str) -> None:
     with pytest.raises(RequirementMissing, match=message):
         Engine.find(program(tmp_path, said))
+
+
+def test_opentofu_is_taken_where_terraform_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("XDC_TERRAFORM", raising=False)
+    program(tmp_path, "Terraform v1.5.7")
+    with pytest.raises(RequirementMissing, match=r"version 1\.5\.7"):
+        Engine.find()
+    program(tmp_path, "OpenTofu v1.6.3", name="tofu")
+    assert Engine.find().kind == "tofu"
 
 
 @pytest.mark.parametrize(
