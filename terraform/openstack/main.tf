@@ -8,6 +8,7 @@ module "layout" {
   source           = "../modules/layout"
   testbed_id       = var.testbed_id
   testbed_name     = var.testbed_name
+  testbed_origin   = var.testbed_origin
   domain           = var.domain
   expires          = var.expires
   networks         = var.networks

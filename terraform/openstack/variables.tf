@@ -15,6 +15,11 @@ variable "testbed_name" {
   type        = string
 }
 
+variable "testbed_origin" {
+  description = "Mark of the state folder that the testbed is made from."
+  type        = string
+}
+
 variable "domain" {
   description = "Domain of the nodes."
   type        = string

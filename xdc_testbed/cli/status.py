@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from xdc_testbed.cli.options import Name, Output, StateDir, testbed
+from xdc_testbed.drivers.base import Seen, origin
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import WrongUsage
 from xdc_testbed.testbed.state import base_dir, names
@@ -28,7 +30,7 @@ def status(
     """Nodes, services and endpoints with their kind and health. Exit code 1 when a service is not active."""
     bed = testbed(name, state_dir)
     if everything:
-        _list(bed.driver().testbeds(), names(base_dir(state_dir)), output)
+        _list(bed.driver().testbeds(), base_dir(state_dir), output)
         return
     nodes = bed.nodes()
     if not nodes:
@@ -67,16 +69,17 @@ def _line(endpoint: Endpoint) -> str:
     return f"  {endpoint.id:<28} {endpoint.product} {endpoint.version} ({endpoint.kind})  {urls}"
 
 
-def _list(found: dict[str, str], with_state: list[str], output: str) -> None:
+def _list(found: dict[str, Seen], base: Path, output: str) -> None:
+    here = {name: Seen(name, origin(base / name)) for name in names(base)}
     rows: list[dict[str, Any]] = [
-        {"id": one, "name": name, "state": name in with_state} for one, name in sorted(found.items())
+        {"id": one, "name": said.name, "state": said in here.values()} for one, said in sorted(found.items())
     ]
-    rows += [{"id": "", "name": name, "state": True} for name in with_state if name not in found.values()]
+    rows += [{"id": "", "name": name, "state": True} for name, said in here.items() if said not in found.values()]
     if output == "json":
         print(json.dumps(rows))
         return
     for row in rows:
-        hint = "" if row["state"] else "no state folder: remove with down --id"
+        hint = "" if row["state"] else "not of this state folder: remove with down --id"
         print(f"  {row['name'] or '(unknown)':<20} {row['id'] or '(nothing running)':<14} {hint}")
     if not rows:
         print("  no testbed on this machine")

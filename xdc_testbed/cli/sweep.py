@@ -27,9 +27,9 @@ def sweep(
 ) -> None:
     """List the testbeds of an OpenStack project, and with --expired --yes remove those whose time is over."""
     driver = machines.project(load(file).description, cloud)
-    names = driver.testbeds()
-    wanted = driver.expired(datetime.now(UTC)) if expired else sorted(names)
-    rows = [{"id": one, "name": names[one], "things": len(driver.resources(one))} for one in wanted]
+    known = driver.testbeds()
+    wanted = driver.expired(datetime.now(UTC)) if expired else sorted(known)
+    rows = [{"id": one, "name": known[one].name, "things": len(driver.resources(one))} for one in wanted]
     left = []
     if yes and expired:
         with reporting(output=output) as report:

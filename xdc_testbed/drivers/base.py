@@ -6,6 +6,8 @@ services or state files.
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,6 +68,19 @@ class NodeRequest:
     volumes: tuple[str, ...] = ()
 
 
+def origin(state_dir: Path) -> str:
+    """Mark of what is made from one state folder of one computer: a name alone proves no ownership."""
+    return hashlib.sha256(f"{platform.node()}:{state_dir.absolute()}".encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What something that exists says of its testbed. Empty: it does not say."""
+
+    name: str = ""
+    origin: str = ""
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything a driver needs to make the machines of one testbed. keys: folder with the SSH and host keys."""
@@ -77,6 +92,11 @@ class Request:
     state_dir: Path
     image: str
     installed: bool
+
+    @property
+    def origin(self) -> str:
+        """The mark of the state folder that this comes from."""
+        return origin(self.state_dir)
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,6 @@ class Driver(Protocol):
         """What is still there: [] after `destroy`."""
         ...
 
-    def testbeds(self) -> dict[str, str]:
-        """Every testbed of which something exists: id -> name (empty when unknown)."""
+    def testbeds(self) -> dict[str, Seen]:
+        """Every testbed of which something exists, by id."""
         ...

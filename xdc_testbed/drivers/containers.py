@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource
+from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource, Seen
 from xdc_testbed.drivers.engine import Engine, NodeContainer
 from xdc_testbed.drivers.requirements import findings
 from xdc_testbed.errors import RequirementMissing, WrongUsage, XdcError
@@ -182,16 +182,15 @@ class Containers:
         left += [Resource("process", pid, command) for pid, command in _processes_naming(f"xdc-{testbed_id}-")]
         return left
 
-    def testbeds(self) -> dict[str, str]:
-        """Every testbed of which something exists: id -> name (empty when unknown)."""
-        found: dict[str, str] = {}
-        for container in self.engine.containers(LABEL):
-            found[container["Labels"][LABEL]] = container["Labels"].get(f"{LABEL}.name", "")
-        for network in self._networks():
-            labels = network.get("labels") or {}
-            if LABEL in labels:
-                found.setdefault(labels[LABEL], labels.get(f"{LABEL}.name", ""))
-        return found
+    def testbeds(self) -> dict[str, Seen]:
+        """Every testbed of which something exists, by id."""
+        labelled = [container["Labels"] for container in self.engine.containers(LABEL)]
+        labelled += [network.get("labels") or {} for network in self._networks()]
+        return {
+            labels[LABEL]: Seen(labels.get(f"{LABEL}.name", ""), labels.get(f"{LABEL}.origin", ""))
+            for labels in labelled
+            if LABEL in labels
+        }
 
     # -- network ----------------------------------------------------------------------------------------------------
 
@@ -213,6 +212,8 @@ class Containers:
             f"{LABEL}={request.testbed_id}",
             "--label",
             f"{LABEL}.name={request.testbed_name}",
+            "--label",
+            f"{LABEL}.origin={request.origin}",
             *self.engine.bridge_option(self._bridge(request.testbed_id)),
             name,
             timeout=60,
@@ -324,6 +325,7 @@ class Containers:
                 labels={
                     LABEL: request.testbed_id,
                     f"{LABEL}.name": request.testbed_name,
+                    f"{LABEL}.origin": request.origin,
                     f"{LABEL}.node": node.name,
                     f"{LABEL}.address": str(address),
                     f"{LABEL}.config": self._config_hash(request, node),

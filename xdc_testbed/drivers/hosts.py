@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource
+from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource, Seen
 from xdc_testbed.drivers.login import known_as, known_host, ssh_arguments
 from xdc_testbed.errors import DeadlineExceeded, RequirementMissing, WrongUsage, XdcError
 from xdc_testbed.processes import Completed, run
@@ -52,11 +52,15 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a machine said of itself. owner: (testbed id, name) or None; problem: why it could not be asked."""
+class Look:
+    """What a machine said of itself. owner: (testbed id, name) or None; origin: of what state folder.
+
+    problem: why it could not be asked.
+    """
 
     facts: Mapping[str, str]
     owner: tuple[str, str] | None = None
+    origin: str = ""
     problem: str | None = None
 
 
@@ -151,9 +155,10 @@ class Hosts:
         """Marks that are still there."""
         return self.resources(testbed_id)
 
-    def testbeds(self) -> dict[str, str]:
-        """Testbeds that the machines belong to."""
-        return dict(one.owner for one in self._look(list(self._machines)).values() if one.owner)
+    def testbeds(self) -> dict[str, Seen]:
+        """Testbeds that the machines belong to, by id."""
+        looks = self._look(list(self._machines)).values()
+        return {look.owner[0]: Seen(look.owner[1], look.origin) for look in looks if look.owner}
 
     # -- machines ---------------------------------------------------------------------------------------------------
 
@@ -190,25 +195,25 @@ class Hosts:
             remedy=f'log in to it once by ssh, or set hosts.machines.{name}.host_key = "ssh-ed25519 ..."',
         )
 
-    def _look(self, names: Sequence[str]) -> dict[str, Seen]:
+    def _look(self, names: Sequence[str]) -> dict[str, Look]:
         with ThreadPoolExecutor(max_workers=16) as pool:
             return dict(zip(names, pool.map(self._seen, names), strict=True))
 
-    def _seen(self, name: str) -> Seen:
+    def _seen(self, name: str) -> Look:
         try:
             done = self._run(name, _LOOK)
         except XdcError as error:
-            return Seen({}, problem=error.message)
+            return Look({}, problem=error.message)
         if done.returncode != 0:
-            return Seen({}, problem=done.reason)
+            return Look({}, problem=done.reason)
         facts = dict(line.partition("=")[::2] for line in done.text.splitlines() if "=" in line)
         mark = facts.get("owner", "")
         try:
-            said = json.loads(mark) if mark else None
+            said = json.loads(mark) if mark else {}
             owner = (str(said["id"]), str(said["name"])) if said else None
         except (ValueError, KeyError, TypeError):
-            owner = ("unreadable", "unreadable")  # somebody's mark all the same
-        return Seen(facts, owner)
+            said, owner = {}, ("unreadable", "unreadable")  # somebody's mark all the same
+        return Look(facts, owner, str(said.get("origin", "")))
 
     def _run(self, name: str, command: str, *, check: bool = False) -> Completed:
         node = self._node(name, "", (), name)
@@ -230,7 +235,9 @@ class Hosts:
 
     def _claim(self, request: Request, name: str) -> None:
         """Write the mark where there is none; the shell makes sure that only one testbed can do so."""
-        mark = json.dumps({"id": request.testbed_id, "name": request.testbed_name, "node": name})
+        mark = json.dumps(
+            {"id": request.testbed_id, "name": request.testbed_name, "origin": request.origin, "node": name}
+        )
         done = self._run(name, f"set -C; echo {shlex.quote(mark)} > {OWNER}")
         if done.returncode != 0:
             owner = self._seen(name).owner
@@ -241,7 +248,7 @@ class Hosts:
                 remedy=f"take another machine; or, when that testbed is gone, remove {OWNER} there",
             )
 
-    def _findings(self, request: Request, node: NodeRequest, seen: Seen) -> list[Finding]:
+    def _findings(self, request: Request, node: NodeRequest, seen: Look) -> list[Finding]:
         if seen.problem is not None:
             remedy = f"ssh -p {self._machines[node.name].port} {self._machines[node.name].address}  must log in"
             return [Finding(f"machine {node.name}", False, seen.problem, needed="SSH with our key", remedy=remedy)]

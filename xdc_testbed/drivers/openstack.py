@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xdc_testbed.drivers import ownership, provider, quota
-from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource
+from xdc_testbed.drivers.base import Change, Diagnosis, Finding, Node, NodeRequest, Request, Resource, Seen
 from xdc_testbed.drivers.cloud import Cloud, Flavor
 from xdc_testbed.drivers.ownership import Thing
 from xdc_testbed.drivers.terraform import Backend, Engine, Plan, Terraform, TerraformFailed, Workspace
@@ -176,8 +176,8 @@ class OpenStack:
             for t in self._owned(testbed_id)
         ]
 
-    def testbeds(self) -> dict[str, str]:
-        """Every testbed of the project."""
+    def testbeds(self) -> dict[str, Seen]:
+        """Every testbed of the project, by id."""
         return ownership.testbeds(self.cloud.things())
 
     def expired(self, now: datetime) -> list[str]:
@@ -207,6 +207,7 @@ class OpenStack:
             "cloud": options.cloud,
             "testbed_id": request.testbed_id,
             "testbed_name": request.testbed_name,
+            "testbed_origin": request.origin,
             "domain": request.domain,
             "expires": kept["expires"],
             "networks": {"lan": {"cidr": options.cidr}},
@@ -249,7 +250,7 @@ class OpenStack:
         """Need by the layout module's own arithmetic, minus what is there already, against the limits."""
         space = Workspace.of_the_kit("modules/layout", request.state_dir / "terraform" / "layout")
         layout = Terraform(self._engine, space, logs=request.state_dir / "terraform" / "logs")
-        words = ("testbed_id", "testbed_name", "domain", "expires", "networks", "external_network")
+        words = ("testbed_id", "testbed_name", "testbed_origin", "domain", "expires", "networks", "external_network")
         layout.prepare({w: variables[w] for w in (*words, "nodes", "ports", "admin_cidrs", "spread")})
         need = dict(layout.evaluated(layout.plan())["need"])
         flavors = {node.name: self._flavor(node) for node in request.nodes}

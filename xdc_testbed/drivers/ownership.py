@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from xdc_testbed.drivers.base import Seen
 from xdc_testbed.errors import XdcError
 from xdc_testbed.progress import Event, Reporter
 
@@ -67,10 +68,15 @@ class Thing:
         return named.group(1) if named else None
 
     @property
-    def testbed_name(self) -> str:
-        """Name of its testbed; empty when it does not say."""
-        tagged = next((tag.removeprefix("xdc-name=") for tag in self.tags if tag.startswith("xdc-name=")), "")
-        return tagged or self.metadata.get("xdc_name", "")
+    def testbed(self) -> Seen:
+        """Name and origin of its testbed, as far as it says them."""
+        return Seen(self._said("name"), self._said("origin"))
+
+    def _said(self, word: str) -> str:
+        """What a tag says, or metadata; empty for nothing."""
+        prefix = f"xdc-{word}="
+        tagged = next((tag.removeprefix(prefix) for tag in self.tags if tag.startswith(prefix)), "")
+        return tagged or self.metadata.get(f"xdc_{word}", "")
 
     @property
     def expires(self) -> datetime | None:
@@ -114,12 +120,13 @@ def orphans(own: Iterable[Thing], known: Collection[str]) -> list[Thing]:
     return [thing for thing in own if thing.id not in known]
 
 
-def testbeds(things: Iterable[Thing]) -> dict[str, str]:
-    """Every testbed of the project: id -> name, empty when nothing says it."""
-    found: dict[str, str] = {}
+def testbeds(things: Iterable[Thing]) -> dict[str, Seen]:
+    """Every testbed of the project, by id."""
+    found: dict[str, Seen] = {}
     for thing in things:
         if thing.owner:
-            found[thing.owner] = found.get(thing.owner) or thing.testbed_name
+            known, said = found.get(thing.owner, Seen()), thing.testbed
+            found[thing.owner] = Seen(known.name or said.name, known.origin or said.origin)
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from xdc_testbed.drivers.base import Driver, Node, Resource
+from xdc_testbed.drivers.base import Driver, Node, Resource, Seen, origin
 from xdc_testbed.endpoints import Endpoint
 from xdc_testbed.errors import LeftOver, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, phase
@@ -163,13 +164,17 @@ class Testbed:
         return ids, [resource for one in ids for resource in driver.resources(one)]
 
     def _ids(self, driver: Driver) -> list[str]:
-        ids = [one for one, name in driver.testbeds().items() if name == self.name]
+        """Ids of what was made from this state folder, as it says itself: also when the state is lost or damaged."""
+        seen = driver.testbeds()
+        ids = [one for one, said in seen.items() if said == Seen(self.name, origin(self.folder.path))]
         if self.folder.exists:
-            try:
-                own = self.folder.read().id
-            except XdcError:
-                return ids  # a damaged state: the labels know
-            ids = list(dict.fromkeys([own, *ids]))
+            with contextlib.suppress(XdcError):
+                ids = list(dict.fromkeys([self.folder.read().id, *ids]))
+        if not ids and (others := [one for one, said in seen.items() if said.name == self.name]):
+            raise WrongUsage(
+                f"testbed '{self.name}' was not made from this state folder: {', '.join(others)}",
+                remedy=f"--state-dir of where it was made; or, when that is lost: xdc-testbed down --id {others[0]}",
+            )
         return ids
 
     def down(self, report: Reporter, *, testbed_id: str | None = None) -> list[Resource]:

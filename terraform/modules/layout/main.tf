@@ -10,9 +10,9 @@ locals {
   # Ownership. The description is set in the call that creates a thing, tags in a second one: a thing that was created
   # in between has only the description, so both carry the id.
   tag         = "xdc-testbed=${var.testbed_id}"
-  tags        = [local.tag, "xdc-name=${var.testbed_name}", "xdc-expires=${var.expires}"]
+  tags        = [local.tag, "xdc-name=${var.testbed_name}", "xdc-origin=${var.testbed_origin}", "xdc-expires=${var.expires}"]
   description = "${local.tag} expires=${var.expires}"
-  metadata    = { xdc_testbed = var.testbed_id, xdc_name = var.testbed_name, xdc_expires = var.expires }
+  metadata    = { xdc_testbed = var.testbed_id, xdc_name = var.testbed_name, xdc_origin = var.testbed_origin, xdc_expires = var.expires }
 
   nodes = { for name, node in var.nodes : name => merge(node, {
     full_name = "${local.prefix}-${name}"

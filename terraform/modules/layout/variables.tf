@@ -8,7 +8,12 @@ variable "testbed_id" {
 }
 
 variable "testbed_name" {
-  description = "Name that people gave the testbed; a tag, so that `down` finds the id by the name when the state is lost."
+  description = "Name that people gave the testbed; a tag, so that `down` finds the id by name and origin when the state is lost."
+  type        = string
+}
+
+variable "testbed_origin" {
+  description = "Mark of the state folder that the testbed is made from; a tag, since others may give the same name."
   type        = string
 }
 

@@ -13,6 +13,7 @@ variables {
   cloud               = "mocked"
   testbed_id          = "ab12cd34ef"
   testbed_name        = "demo"
+  testbed_origin      = "0f"
   domain              = "xdc.test"
   expires             = "20261231T235959Z"
   external_network    = "public"

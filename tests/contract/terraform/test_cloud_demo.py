@@ -16,7 +16,7 @@ from xdc_testbed.testbed import machines, secrets
 from xdc_testbed.testbed.description import Description, load
 
 ID = "0a1b2c3d4e"
-LAYOUT = ("testbed_id", "testbed_name", "domain", "expires", "networks", "external_network", "nodes", "ports")
+LAYOUT = ("testbed_id", "testbed_name", "testbed_origin", "domain", "expires", "networks", "external_network", "nodes")
 Laid = Callable[[int], dict[str, Any]]
 
 
@@ -44,7 +44,7 @@ def laid(engine: Engine, tmp_path: Path) -> Laid:
         driver.cloud = cloud  # type: ignore[assignment]
         variables = driver._variables(machines.request(description, ID, tmp_path, installed=False))
         layout = Terraform(engine, Workspace.of_the_kit("modules/layout", tmp_path / "tf"), logs=tmp_path / "logs")
-        layout.prepare({word: variables[word] for word in (*LAYOUT, "admin_cidrs", "spread")})
+        layout.prepare({word: variables[word] for word in (*LAYOUT, "ports", "admin_cidrs", "spread")})
         return dict(layout.evaluated(layout.plan()))
 
     return evaluated

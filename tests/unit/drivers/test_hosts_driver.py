@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from xdc_testbed.drivers import hosts
-from xdc_testbed.drivers.base import NodeRequest, Request
+from xdc_testbed.drivers.base import NodeRequest, Request, Seen, origin
 from xdc_testbed.drivers.hosts import Hosts, Machine
 from xdc_testbed.errors import WrongUsage, XdcError
 from xdc_testbed.processes import Completed
@@ -105,7 +105,7 @@ def test_a_machine_of_another_testbed_is_not_touched(driver: Hosts, ssh: FakeSsh
 
 def test_destroy_takes_the_marks_off_and_nothing_is_left(driver: Hosts, ssh: FakeSsh, tmp_path: Path) -> None:
     driver.create(request(tmp_path), silent)
-    assert driver.testbeds() == {"0123456789": "bed-0"}
+    assert driver.testbeds() == {"0123456789": Seen("bed-0", origin(tmp_path))}
     driver.destroy("0123456789", silent)
     assert (ssh.marks, driver.leftovers("0123456789"), driver.testbeds()) == ({}, [], {})
 
@@ -166,4 +166,5 @@ def test_a_damaged_mark_is_still_somebodys(driver: Hosts, ssh: FakeSsh, tmp_path
 
 def test_the_mark_is_json_with_id_and_name(driver: Hosts, ssh: FakeSsh, tmp_path: Path) -> None:
     driver.create(request(tmp_path), silent)
-    assert json.loads(ssh.marks["10.0.0.1"]) == {"id": "0123456789", "name": "bed-0", "node": "a"}
+    mark = {"id": "0123456789", "name": "bed-0", "origin": origin(tmp_path), "node": "a"}
+    assert json.loads(ssh.marks["10.0.0.1"]) == mark

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from xdc_testbed.drivers import ownership
+from xdc_testbed.drivers.base import Seen
 from xdc_testbed.drivers.ownership import Thing, expired, orphans, owned, sweep
 from xdc_testbed.errors import XdcError
 from xdc_testbed.progress import Event, silent
@@ -98,13 +99,13 @@ def test_orphans_are_what_is_ours_and_in_no_state() -> None:
 def test_a_testbed_is_expired_only_when_all_that_it_says_is_over() -> None:
     things = [
         Thing("network", "1", description=SAYS_A),
-        Thing("server", "2", tags=(f"xdc-testbed={B}", "xdc-name=b", "xdc-expires=20261201T000000Z")),
+        Thing("server", "2", tags=(f"xdc-testbed={B}", "xdc-name=b", "xdc-origin=0f", "xdc-expires=20261201T000000Z")),
         Thing("volume", "3", metadata={"xdc_testbed": B, "xdc_expires": "20270101T000000Z"}),
         Thing("key pair", "4", "xdc-cccccccccc"),
     ]
     assert expired(things, datetime(2026, 12, 2, tzinfo=UTC)) == [A]
     assert expired(things, datetime(2026, 11, 30, tzinfo=UTC)) == []
-    assert ownership.testbeds(things) == {A: "", B: "b", "cccccccccc": ""}
+    assert ownership.testbeds(things) == {A: Seen(), B: Seen("b", "0f"), "cccccccccc": Seen()}
 
 
 def test_a_sweep_waits_for_servers_and_goes_on_until_nothing_is_left() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from demo_nodes import demo
 
-from xdc_testbed.drivers.base import Node, Resource
+from xdc_testbed.drivers.base import Node, Resource, Seen, origin
 from xdc_testbed.errors import LeftOver, WrongUsage, XdcError
 from xdc_testbed.progress import Event, Reporter, silent
 from xdc_testbed.testbed import lifecycle, ssh
@@ -23,12 +23,12 @@ class FakeDriver:
 
     def __init__(self) -> None:
         self.things: dict[str, list[Resource]] = {}
-        self.names: dict[str, str] = {}
+        self.seen: dict[str, Seen] = {}
         self.stubborn: set[str] = set()
 
-    def testbeds(self) -> dict[str, str]:
-        """Ids and names."""
-        return dict(self.names)
+    def testbeds(self) -> dict[str, Seen]:
+        """What they say of themselves, by id."""
+        return dict(self.seen)
 
     def resources(self, testbed_id: str) -> list[Resource]:
         """Everything of this id."""
@@ -38,7 +38,7 @@ class FakeDriver:
         """Remove it, unless it is stubborn."""
         if testbed_id not in self.stubborn:
             self.things.pop(testbed_id, None)
-            self.names.pop(testbed_id, None)
+            self.seen.pop(testbed_id, None)
 
     def leftovers(self, testbed_id: str) -> list[Resource]:
         """What is still there."""
@@ -61,7 +61,7 @@ def bed(tmp_path: Path, driver: FakeDriver) -> Testbed:
     state.nodes = [node.to_json() for node in demo()]
     testbed.folder.write(state)
     driver.things[state.id] = [Resource("container", "1", "xdc-1"), Resource("network", "2", "xdc-2")]
-    driver.names[state.id] = "demo"
+    driver.seen[state.id] = Seen("demo", origin(testbed.folder.path))
     return testbed
 
 
@@ -112,9 +112,23 @@ def test_down_works_by_label_when_the_state_is_damaged(bed: Testbed, driver: Fak
 
 def test_down_takes_only_what_belongs_to_the_name(bed: Testbed, driver: FakeDriver) -> None:
     driver.things["other"] = [Resource("container", "9", "xdc-9")]
-    driver.names["other"] = "other"
+    driver.seen["other"] = Seen("other", origin(bed.folder.path.parent / "other"))
     bed.down(silent)
     assert list(driver.things) == ["other"]
+
+
+def test_down_leaves_what_another_state_folder_has_made_under_the_same_name(
+    bed: Testbed, driver: FakeDriver, tmp_path: Path
+) -> None:
+    driver.things["theirs"] = [Resource("container", "9", "xdc-9")]
+    driver.seen["theirs"] = Seen("demo", origin(tmp_path / "theirs" / "demo"))
+    bed.down(silent)
+    assert list(driver.things) == ["theirs"]
+    with pytest.raises(WrongUsage, match="'demo' was not made from this state folder: theirs") as caught:
+        bed.down(silent)
+    assert "down --id theirs" in (caught.value.remedy or "")
+    bed.down(silent, testbed_id="theirs")
+    assert driver.things == {}
 
 
 def test_a_second_down_is_told_that_there_is_nothing(bed: Testbed) -> None:

@@ -1,6 +1,7 @@
 variables {
   testbed_id       = "ab12cd34ef"
   testbed_name     = "demo"
+  testbed_origin   = "0f"
   domain           = "xdc.test"
   expires          = "20261231T235959Z"
   external_network = "public"
@@ -118,7 +119,7 @@ run "ownership_is_in_description_tags_and_names" {
     error_message = output.description
   }
   assert {
-    condition     = output.tags == ["xdc-testbed=ab12cd34ef", "xdc-name=demo", "xdc-expires=20261231T235959Z"]
+    condition     = output.tags == ["xdc-testbed=ab12cd34ef", "xdc-name=demo", "xdc-origin=0f", "xdc-expires=20261231T235959Z"]
     error_message = join(" ", output.tags)
   }
 }
