@@ -1,8 +1,8 @@
-"""Use the cloud as a user does: image, network, port, volume, server, floating address; then take all away again.
+"""Use the cloud as a user does: image, network with a security group, port, volume, server, floating address.
 
-verify.py CLOUD: read {name, image, flavor, login} as JSON. login: whether instances can be logged in to, which is done
-then, by the floating address. What an earlier, killed run left under the same name goes first. Ends with 1 and one line
-when something is not as it should be.
+All is taken away again. verify.py CLOUD: read {name, image, flavor, login} as JSON. login: whether instances can be
+logged in to, which is done then, by the floating address. What an earlier, killed run left under the same name goes
+first. Ends with 1 and one line when something is not as it should be.
 """
 
 import base64
@@ -53,7 +53,11 @@ def serve(cloud, name, image, flavor, public_key):
     external = cloud.network.find_network("external", ignore_missing=False)
     router = cloud.network.create_router(name=name, external_gateway_info={"network_id": external.id})
     cloud.network.add_interface_to_router(router, subnet_id=subnet.id)
-    port = cloud.network.create_port(network_id=network.id, name=name)
+    group = cloud.network.create_security_group(name=name)
+    cloud.network.create_security_group_rule(
+        security_group_id=group.id, direction="ingress", protocol="tcp", port_range_min=22, port_range_max=22
+    )
+    port = cloud.network.create_port(network_id=network.id, name=name, security_group_ids=[group.id])
     volume = cloud.block_storage.create_volume(name=name, size=1)
     server = cloud.compute.create_server(
         name=name,
@@ -142,6 +146,8 @@ def remove(cloud, name):
         for port in network.ports(network_id=one.id):
             network.delete_port(port)
         network.delete_network(one)
+    for group in network.security_groups(name=name):
+        network.delete_security_group(group)
     wait("the volume is gone", lambda: not list(volumes.volumes(name=name)))
 
 

@@ -2,16 +2,20 @@
 
 One folder per instance (FOLDER/<uuid>) holds its layer, its ports and its console. Two namespaces carry a network:
 
-    instance ── veth ── network n-<id>: bridge with the gateway's address ── veth ── the node, and the world behind it
+    instance ── veth ── network n-<id>: the gateway, for all that is not the instance ── veth ── the node, and the world
 
-A floating address is answered by the node and translated in the namespace of its network, so that networks of two
-projects may have the same addresses. Runs as root; knows nothing of nova.
+A network hands on between its instances as a router, so that all that leaves or enters one is filtered in one place,
+which no instance reaches. A floating address is answered by the node and translated in the namespace of its network, so
+that networks of two projects may have the same addresses. Runs as root; knows nothing of nova.
 """
 
+import ipaddress
 import json
 import shutil
 import subprocess
 from pathlib import Path
+
+import xdc_security
 
 FOLDER = Path("/var/lib/xdc-instances")
 ROOTS = Path("/var/lib/xdc-openstack/roots")
@@ -72,9 +76,7 @@ def start(uuid, *, memory_mib):
             f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work",
             root,
         )
-    for index, port in enumerate(ports_of(uuid)):
-        if plug(uuid, index, port):
-            _address(_own(uuid), index, port)
+    connect(uuid)
     run(
         uuid,
         *("-p", "Delegate=yes", "-p", "KillMode=mixed", "-p", "TimeoutStopSec=15", "-p", f"MemoryMax={memory_mib}M"),
@@ -83,6 +85,13 @@ def start(uuid, *, memory_mib):
         *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=pipe", "--kill-signal=SIGRTMIN+3"),
         "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_PTRACE",
     )
+
+
+def connect(uuid):
+    """Lead its networks to an instance; nothing passes yet at a port that filter_ports knows nothing of."""
+    for index, port in enumerate(ports_of(uuid)):
+        if plug(uuid, index, port):
+            _address(_own(uuid), index, port)
 
 
 def run(uuid, *command):
@@ -131,7 +140,7 @@ def console(uuid):
 def plug(uuid, index, port):
     """Lead the network of a port to the namespace of an instance, as ethN. Returns whether it was not there yet."""
     own, net = _own(uuid), _network(port)
-    name, outer = f"eth{index}", f"p{port['id'][:11]}"
+    name, outer = f"eth{index}", _interface(port)
     if index == 0:
         do("ip", "netns", "add", own, check=False)
         do("ip", "-n", own, "link", "set", "lo", "up")
@@ -139,8 +148,15 @@ def plug(uuid, index, port):
         return False
     do("ip", "-n", net, "link", "del", outer, check=False)
     do("ip", "-n", net, "link", "add", outer, "mtu", port["mtu"], "type", "veth", "peer", "name", name, "netns", own)
-    do("ip", "-n", net, "link", "set", outer, "master", "bridge", "up")
+    for gateway in port["gateways"]:
+        do("ip", "-n", net, "address", "add", gateway.split("/")[0], "dev", outer)
+    do("ip", "-n", net, "link", "set", outer, "up")
     do("ip", "-n", own, "link", "set", name, "mtu", port["mtu"], "up")
+    for address in [ipaddress.ip_interface(one) for one in port["addresses"] if ":" not in one]:
+        do("ip", "-n", net, "route", "replace", address.ip, "dev", outer)
+        # An address that nobody has is not looked for outside.
+        do("ip", "-n", net, "route", "replace", "unreachable", address.network)
+    _filtered.pop(port["network"], None)
     return True
 
 
@@ -155,43 +171,98 @@ def _address(own, index, port):
 
 
 def _network(port):
-    """The namespace of a network, made when it is not there: a bridge with the gateways, and the way out."""
+    """The namespace of a network, made when it is not there: closed to all instances, and with the way out."""
     net = _net(port["network"])
     if net not in _namespaces():
         index = _free_index()
         inner, outer = _transit(index)
         do("ip", "netns", "add", net)
         do("ip", "-n", net, "link", "set", "lo", "up")
-        do("ip", "-n", net, "link", "add", "bridge", "type", "bridge")
-        do("ip", "-n", net, "link", "set", "bridge", "up")
+        _load(net, xdc_security.rule_set({}))
         do("ip", "link", "add", f"t{index}", "type", "veth", "peer", "name", "out", "netns", net)
         do("ip", "address", "add", f"{outer}/31", "dev", f"t{index}")
         do("ip", "link", "set", f"t{index}", "up")
         do("ip", "-n", net, "address", "add", f"{inner}/31", "dev", "out")
         do("ip", "-n", net, "link", "set", "out", "up")
         do("ip", "-n", net, "route", "add", "default", "via", outer)
+        do("ip", "netns", "exec", net, "sh", "-c", _ANSWER)
         for chain, hook in (("xdc-to", "PREROUTING"), ("xdc-from", "POSTROUTING")):
             _nat(net, "-N", chain)  # of their own, so that they can be written anew as a whole
             _nat(net, "-A", hook, "-j", chain)
         _nat(net, "-A", "POSTROUTING", "-o", "out", "-j", "MASQUERADE")
         if do("iptables", "-w", "-t", "nat", "-C", *_MASQUERADE, check=False).returncode != 0:
             do("iptables", "-w", "-t", "nat", "-A", *_MASQUERADE)
-    for gateway in port["gateways"]:
-        do("ip", "-n", net, "address", "replace", gateway, "dev", "bridge")
     return net
 
 
+# An instance asks for its neighbours on the wire, and is answered by the network. Its settings are read-only in a node
+# that is a container, and a command in a namespace sees them in a mount of its own.
+_ANSWER = """
+settings=/proc/sys/net/ipv4
+[ -w $settings/conf/default/proxy_arp ] || mount -o remount,rw /proc/sys
+echo 1 > $settings/conf/default/proxy_arp && echo 0 > $settings/neigh/default/proxy_delay
+"""
 _MASQUERADE = ("POSTROUTING", "-s", "169.254.0.0/16", "-o", _OUTSIDE, "-j", "MASQUERADE")
 
 
 def _remove_network(network):
     do("ip", "netns", "del", _net(network), check=False)
+    _filtered.pop(network, None)
     # What led there is forgotten, so that it is written anew when the network comes back before anybody has looked.
     written = _written()
     for address in [address for address, (where, _) in written.items() if where == network]:
         _withdraw(address)
         del written[address]
     _note(written)
+
+
+def filter_ports(filters):
+    """Let pass at each port what xdc_security.filters says of it, and nothing at a port of which it says nothing."""
+    there, networks = _namespaces(), {}
+    for port in (port for uuid in known() for port in ports_of(uuid)):
+        networks.setdefault(port["network"], []).append(port)
+    for network, ports in networks.items():
+        net, said = _net(network), {_interface(port): filters[port["id"]] for port in ports if port["id"] in filters}
+        text = xdc_security.rule_set(said)
+        if net not in there or _filtered.get(network) == text:
+            continue
+        _filtered[network] = text  # first: who makes the network anew meanwhile forgets it, and it is loaded again
+        try:
+            _load(net, text)
+            _lead(net, said)
+        except RuntimeError:
+            _filtered.pop(network, None)
+            raise
+
+
+_filtered = {}
+"""What was loaded for each network."""
+
+
+def _load(net, text):
+    do("ip", "netns", "exec", net, "nft", "-f", "-", said=text)
+
+
+def _lead(net, filters):
+    """Each address that is allowed at a port beside its own leads there; where two ports may have it, to the first."""
+    routes = json.loads(do("ip", "-n", net, "-j", "route", "show").stdout)
+    own = {_destination(route["dst"]) for route in routes if route.get("protocol") != "static"}
+    there = {_destination(route["dst"]): route["dev"] for route in routes if route.get("protocol") == "static"}
+    wanted = {}
+    for interface, one in sorted(filters.items()):
+        for _, address in one["own"] if one else []:
+            if _destination(address) not in own:
+                wanted.setdefault(_destination(address), interface)
+    for address in there.keys() - wanted.keys():
+        do("ip", "-n", net, "route", "del", address, "proto", "static")
+    for address, interface in wanted.items():
+        if there.get(address) != interface:  # it may be yet to come: who plugs it has all written again
+            do("ip", "-n", net, "route", "replace", address, "dev", interface, "proto", "static", check=False)
+
+
+def _destination(address):
+    """As a network, however it is said."""
+    return str(ipaddress.ip_network("0.0.0.0/0" if address == "default" else address, strict=False))
 
 
 def float_addresses(wanted):
@@ -286,6 +357,10 @@ def _net(network):
     return f"n-{network}"
 
 
+def _interface(port):
+    return f"{xdc_security.PREFIX}{port['id'][:11]}"
+
+
 def write(root, name, data):
     """Write a file below a folder, with the folders on the way."""
     path = root / name
@@ -293,9 +368,10 @@ def write(root, name, data):
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
-def do(*command, check=True):
-    """Run a command. Raises RuntimeError with what it said."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=60)
+def do(*command, check=True, said=None):
+    """Run a command. said: its standard input. Raises RuntimeError with what it answers."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, input=said, capture_output=True, text=True, check=False, timeout=60)
     if check and done.returncode != 0:
-        raise RuntimeError(f"{' '.join(str(word) for word in command)}: {done.stderr.strip() or done.returncode}")
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
     return done

@@ -45,11 +45,10 @@ def start(uuid, *, memory_mib, processors):
     """Boot a machine; nothing happens when it runs. memory_mib: MiB."""
     if instances.runs(uuid):
         return
+    connect(uuid)
     folder, cards = instances.FOLDER / uuid, []
     processor, words = _processor()
     for index, port in enumerate(instances.ports_of(uuid)):
-        if instances.plug(uuid, index, port):
-            _tap(uuid, index, port)
         cards += ["-netdev", f"tap,id=n{index},ifname=tap{index},script=no,downscript=no"]
         cards += ["-device", f"virtio-net-pci,netdev=n{index},mac={port['mac']},host_mtu={port['mtu']},romfile="]
     instances.run(
@@ -64,6 +63,13 @@ def start(uuid, *, memory_mib, processors):
         *("-drive", f"file={folder}/drive,if=virtio,format=raw,readonly=on"),
         *("-device", "virtio-rng-pci", *cards),
     )
+
+
+def connect(uuid):
+    """Lead its networks to a machine, as in xdc_instances.connect."""
+    for index, port in enumerate(instances.ports_of(uuid)):
+        if instances.plug(uuid, index, port):
+            _tap(uuid, index, port)
 
 
 def stop(uuid, *, kindly):

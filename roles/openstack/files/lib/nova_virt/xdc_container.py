@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import eventlet
 import xdc_instances
+import xdc_security
 from nova import context as nova_context
 from nova import exception
 from nova.api.metadata import base as metadata
@@ -35,20 +36,22 @@ class Containers(fake.FakeDriver):
     local_gb = 1000
 
     def init_host(self, host):
-        """Know the instances that are there, and follow the floating addresses from now on."""
+        """Know the instances that are there, and follow neutron from now on."""
         super().init_host(host)
         for uuid in xdc_instances.known():
             self.instances[uuid] = fake.FakeInstance(uuid, self._state(uuid), uuid)
-        eventlet.spawn(self._follow_floating_addresses)
+        eventlet.spawn(self._follow)
 
     def spawn(self, context, instance, image_meta, injected_files, admin_password, allocations, **more):
-        """Make it and start it."""
+        """Make it, and start it when its ports have their rules."""
         network_info = more.get("network_info") or []
         super().spawn(context, instance, image_meta, injected_files, admin_password, allocations, **more)
         _addresses_are_told(network_info)
         drive = metadata.InstanceMetadata(instance, content=injected_files, network_info=network_info)
         distro = instance.image_meta.properties.get("os_distro", "")
         self._make(instance, distro, dict(drive.metadata_for_config_drive()), [_port(vif) for vif in network_info])
+        self._connect(instance)
+        _follow_once(_neutron())
         self._start(instance)
 
     def destroy(self, context, instance, network_info, block_device_info=None, **more):
@@ -90,6 +93,9 @@ class Containers(fake.FakeDriver):
         files = {name: data for name, data in drive.items() if "network_data" not in name}
         xdc_instances.make(instance.uuid, distro, files, ports)
 
+    def _connect(self, instance):
+        xdc_instances.connect(instance.uuid)
+
     def _start(self, instance):
         xdc_instances.start(instance.uuid, memory_mib=instance.flavor.memory_mb)
 
@@ -100,24 +106,39 @@ class Containers(fake.FakeDriver):
     def _state(uuid):
         return power_state.RUNNING if xdc_instances.runs(uuid) else power_state.SHUTDOWN
 
-    def _follow_floating_addresses(self):
+    def _follow(self):
         """Ask neutron once a second: there is no agent that it could tell."""
         said = None
         while True:
             try:
-                client = neutron.get_client(nova_context.get_admin_context(), admin=True)
+                client = _neutron()
                 while True:
-                    found = client.list_floatingips(fields=["floating_ip_address", "port_id"])["floatingips"]
-                    xdc_instances.float_addresses(
-                        {f["floating_ip_address"]: f["port_id"] for f in found if f["port_id"]}
-                    )
+                    _follow_once(client)
                     said = None
                     eventlet.sleep(1)
             except Exception as error:  # the loop must outlive whatever neutron or a rule says
                 if str(error) != said:
-                    LOG.warning("floating addresses are not followed: %s", error)
+                    LOG.warning("security groups and floating addresses are not followed: %s", error)
                 said = str(error)
                 eventlet.sleep(2)
+
+
+def _neutron():
+    return neutron.get_client(nova_context.get_admin_context(), admin=True)
+
+
+def _follow_once(client):
+    """Ports let pass what neutron says now, and are reached by the floating addresses that it says."""
+    ports = client.list_ports(fields=_OF_PORTS)["ports"]
+    rules = client.list_security_group_rules()["security_group_rules"]
+    named = any(rule.get("remote_address_group_id") for rule in rules)
+    groups = client.list_address_groups()["address_groups"] if named else []
+    xdc_instances.filter_ports(xdc_security.filters(ports, rules, groups))
+    found = client.list_floatingips(fields=["floating_ip_address", "port_id"])["floatingips"]
+    xdc_instances.float_addresses({f["floating_ip_address"]: f["port_id"] for f in found if f["port_id"]})
+
+
+_OF_PORTS = ["id", "mac_address", "fixed_ips", "allowed_address_pairs", "port_security_enabled", "security_groups"]
 
 
 def _addresses_are_told(network_info):

@@ -10,6 +10,9 @@ class Machines(xdc_container.Containers):
     def _make(self, instance, distro, drive, ports):
         xdc_machines.make(instance.uuid, distro, drive, ports, disk_gib=instance.flavor.root_gb)
 
+    def _connect(self, instance):
+        xdc_machines.connect(instance.uuid)
+
     def _start(self, instance):
         xdc_machines.start(instance.uuid, memory_mib=instance.flavor.memory_mb, processors=instance.flavor.vcpus)
 
