@@ -30,8 +30,10 @@ class Machine:
     links: set[str] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
     transit: dict[str, str] = field(default_factory=dict)
+    routes: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    rules: dict[str, list[str]] = field(default_factory=dict)
 
-    def __call__(self, *command: Any, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *command: Any, check: bool = True, said: str | None = None) -> subprocess.CompletedProcess[str]:
         """Carry out one command."""
         words = [str(word) for word in command]
         self.said.append(" ".join(words))
@@ -57,6 +59,15 @@ class Machine:
                 self.transit[net] = gateway
             case ["ip", "-n", net, "-j", "route", "show", "default"]:
                 out = json.dumps([{"gateway": self.transit[net]}])
+            case ["ip", "-n", net, "route", "replace", to, "dev", link, *rest]:
+                self.routes.setdefault(net, {})[to] = {"dst": to, "dev": link, "protocol": "static" if rest else "boot"}
+            case ["ip", "-n", net, "route", "del", to, "proto", "static"]:
+                del self.routes[net][to]
+            case ["ip", "-n", net, "-j", "route", "show"]:
+                out = json.dumps(list(self.routes.get(net, {}).values()))
+            case ["ip", "netns", "exec", net, "nft", "-f", "-"]:
+                assert said is not None
+                self.rules.setdefault(net, []).append(said)
             case ["ip", "-n", _, "link", "show", _]:
                 code = 1
         assert not check or code == 0, self.said[-1]
@@ -88,6 +99,7 @@ def machine() -> Machine:
 @pytest.fixture
 def instances(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, with folders of its own and a root file system of Debian."""
+    monkeypatch.setitem(sys.modules, "xdc_security", loaded("xdc_security", LIB / "xdc_security.py"))
     module = loaded("xdc_instances", LIB / "xdc_instances.py")
     (tmp_path / "roots" / "debian-12").mkdir(parents=True)
     (tmp_path / "instances").mkdir()
@@ -185,6 +197,81 @@ def test_a_floating_address_is_written_anew_for_a_network_that_was_gone(
         instances.remove(UUID)
     assert len(machine.of("-A xdc-to -d 10.89.0.200")) == 2
     assert len(machine.of("ip neigh del proxy 10.89.0.200")) == 2
+
+
+def open_to(*addresses: str) -> dict[str, Any]:
+    """What is said of a port whose instance may be asked anything, under these addresses."""
+    return {"own": [["fa:16:3e:00:00:01", one] for one in addresses], "leaving": [], "entering": ["accept"]}
+
+
+def test_a_network_is_closed_before_the_first_instance_is_led_to_it(instances: ModuleType, machine: Machine) -> None:
+    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.connect(UUID)
+    loaded, plugged = "ip netns exec n-lan nft -f -", "ip -n n-lan link set pport-a-of-t up"
+    assert machine.said.index(loaded) < machine.said.index(plugged)
+    assert len(machine.rules["n-lan"]) == 1
+    assert "accept" not in machine.rules["n-lan"][0].replace("policy accept", "")
+
+
+def test_rules_are_loaded_when_they_change_and_when_a_network_was_made_anew(
+    instances: ModuleType, machine: Machine
+) -> None:
+    filters = {"port-a-of-the-instance": open_to("10.77.0.10"), "port-of-nobody-here": open_to("10.77.0.11")}
+    for _ in range(2):
+        instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+        instances.connect(UUID)
+        instances.filter_ports(filters)
+        instances.filter_ports(filters)
+        instances.remove(UUID)
+    assert ["goto pport-a-of-t-entering" in text for text in machine.rules["n-lan"]] == [False, True, False, True]
+
+
+def test_the_rules_of_an_instance_go_with_it(instances: ModuleType, machine: Machine) -> None:
+    for uuid, name, address in ((UUID, "a", "10.77.0.10"), (OTHER, "b", "10.77.0.11")):
+        instances.make(uuid, "debian", {}, [port(name, address)])
+        instances.connect(uuid)
+    filters = {f"port-{name}-of-the-instance": open_to(f"10.77.0.1{nth}") for nth, name in enumerate("ab")}
+    instances.filter_ports(filters)
+    instances.remove(UUID)
+    instances.filter_ports(filters)
+    assert ["pport-a-of-t-entering" in text for text in machine.rules["n-lan"]][-2:] == [True, False]
+
+
+def test_rules_that_could_not_be_loaded_are_tried_again(
+    instances: ModuleType, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_net: str, _text: str) -> None:
+        raise RuntimeError("nft: no")
+
+    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.connect(UUID)
+    filters = {"port-a-of-the-instance": open_to("10.77.0.10")}
+    with monkeypatch.context() as patch:
+        patch.setattr(instances, "_load", fails)
+        with pytest.raises(RuntimeError, match="nft: no"):
+            instances.filter_ports(filters)
+    instances.filter_ports(filters)
+    assert "goto pport-a-of-t-entering" in machine.rules["n-lan"][-1]
+
+
+def test_an_allowed_address_leads_to_the_first_port_that_may_have_it_and_to_no_own_address(
+    instances: ModuleType, machine: Machine
+) -> None:
+    for uuid, name, address in ((UUID, "a", "10.77.0.10"), (OTHER, "b", "10.77.0.11")):
+        instances.make(uuid, "debian", {}, [port(name, address)])
+        instances.connect(uuid)
+    both = ["10.77.0.10", "10.77.0.100", "10.9.0.0/16"]
+    instances.filter_ports({f"port-{name}-of-the-instance": open_to(*both) for name in "ab"})
+    leads = {to: one["dev"] for to, one in machine.routes["n-lan"].items()}
+    assert leads == {
+        "10.77.0.10": "pport-a-of-t",
+        "10.77.0.11": "pport-b-of-t",
+        "10.77.0.100/32": "pport-a-of-t",
+        "10.9.0.0/16": "pport-a-of-t",
+    }
+    instances.filter_ports({"port-b-of-the-instance": open_to("10.77.0.11", "10.77.0.100")})
+    leads = {to: one["dev"] for to, one in machine.routes["n-lan"].items()}
+    assert (leads["10.77.0.100/32"], "10.9.0.0/16" in leads) == ("pport-b-of-t", False)
 
 
 def test_the_console_is_that_of_all_boots_and_empty_before_the_first(instances: ModuleType) -> None:
@@ -325,16 +412,37 @@ class Drive:
         yield "openstack/latest/network_data.json", b"{}"
 
 
+class Neutron:
+    """neutron with one port, one rule and no floating address."""
+
+    def list_ports(self, fields: list[str]) -> dict[str, Any]:
+        """Its port."""
+        one = {"id": "port-a-of-the-instance", "mac_address": "fa:16:3e:00:00:01", "allowed_address_pairs": []}
+        one |= {"fixed_ips": [{"ip_address": "10.77.0.10"}], "port_security_enabled": True, "security_groups": ["web"]}
+        return {"ports": [{name: one[name] for name in fields}]}
+
+    def list_security_group_rules(self) -> dict[str, Any]:
+        """Its rule."""
+        rule = {"security_group_id": "web", "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+        rule |= {"port_range_min": 443, "port_range_max": 443, "remote_ip_prefix": None}
+        return {"security_group_rules": [{**rule, "remote_group_id": None}]}
+
+    def list_floatingips(self, fields: list[str]) -> dict[str, Any]:
+        """None."""
+        return {"floatingips": []}
+
+
 @pytest.fixture
 def driver(instances: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The driver, with as much of nova as it names."""
     modules: dict[str, Any] = {
         "eventlet": Named(spawn=lambda _: None, sleep=lambda _: None),
         "xdc_instances": instances,
-        "nova": Named(context=None, exception=Named(InstanceNotFound=NotFound)),
+        "xdc_security": instances.xdc_security,
+        "nova": Named(context=Named(get_admin_context=lambda: None), exception=Named(InstanceNotFound=NotFound)),
         "nova.api.metadata": Named(base=Named(InstanceMetadata=Drive)),
         "nova.compute": Named(power_state=Named(RUNNING=1, SHUTDOWN=4)),
-        "nova.network": Named(neutron=None),
+        "nova.network": Named(neutron=Named(get_client=lambda _context, **_: Neutron())),
         "nova.virt": Named(
             fake=Named(FakeDriver=FakeDriver, FakeInstance=lambda _name, _state, uuid: Named(uuid=uuid)),
             hardware=Named(InstanceInfo=lambda state: state),
@@ -383,6 +491,14 @@ def test_a_server_becomes_a_container_with_its_port_and_without_network_data(
     assert (instances.known(), machine.units) == ([], set())
     with pytest.raises(NotFound):
         driver.get_info(server())
+
+
+def test_the_rules_of_a_port_are_there_before_its_server_starts(driver: Any, machine: Machine) -> None:
+    driver.spawn(None, server(), None, [], None, {}, network_info=[card()])
+    assert "th dport 443-443 accept" in machine.rules["n-lan"][-1]
+    loads = [nth for nth, said in enumerate(machine.said) if "nft -f -" in said]
+    starts = [nth for nth, said in enumerate(machine.said) if said.startswith("systemd-run")]
+    assert max(loads) < min(starts)
 
 
 def test_power_is_that_of_the_unit(driver: Any, machine: Machine) -> None:

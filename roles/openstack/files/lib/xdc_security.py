@@ -115,7 +115,7 @@ def _matches(rules, direction, members, named):
             continue
         remote, protocol = _remote(rule, members, named), _protocol(rule)
         if remote is not None and protocol is not None:
-            found.add(f"{remote} {protocol} accept".strip())
+            found.add(" ".join(word for word in (remote, protocol, "accept") if word))
     return sorted(found)
 
 
