@@ -150,6 +150,7 @@ def plug(uuid, index, port):
     do("ip", "-n", net, "link", "add", outer, "mtu", port["mtu"], "type", "veth", "peer", "name", name, "netns", own)
     for gateway in port["gateways"]:
         do("ip", "-n", net, "address", "add", gateway.split("/")[0], "dev", outer)
+    do("ip", "-n", net, "ntable", "change", "name", "arp_cache", "dev", outer, "proxy_delay", 0)
     do("ip", "-n", net, "link", "set", outer, "up")
     do("ip", "-n", own, "link", "set", name, "mtu", port["mtu"], "up")
     for address in [ipaddress.ip_interface(one) for one in port["addresses"] if ":" not in one]:
@@ -198,9 +199,9 @@ def _network(port):
 # An instance asks for its neighbours on the wire, and is answered by the network. Its settings are read-only in a node
 # that is a container, and a command in a namespace sees them in a mount of its own.
 _ANSWER = """
-settings=/proc/sys/net/ipv4
-[ -w $settings/conf/default/proxy_arp ] || mount -o remount,rw /proc/sys
-echo 1 > $settings/conf/default/proxy_arp && echo 0 > $settings/neigh/default/proxy_delay
+setting=/proc/sys/net/ipv4/conf/default/proxy_arp
+[ -w $setting ] || mount -o remount,rw /proc/sys
+echo 1 > $setting
 """
 _MASQUERADE = ("POSTROUTING", "-s", "169.254.0.0/16", "-o", _OUTSIDE, "-j", "MASQUERADE")
 
