@@ -294,6 +294,38 @@ def test_nodes_are_reached_by_the_floating_address_and_through_it(lab: Lab, bed:
     assert [node["jump"] is None for node in sorted(nodes, key=lambda node: str(node["name"]))] == [True, False]
 
 
+def test_between_nodes_only_what_is_in_the_table_of_ports_is_open(lab: Lab, bed: str) -> None:
+    nodes = Testbed(lab.xdc.state_dir, "lab")
+    storage = nodes.node("desy-storage").address
+    Bed(nodes).on("desy-storage", "systemd-run -q --unit=stranger python3 -m http.server 9999")
+    _wait(lambda: _asked(nodes, "desy-storage", storage, 9999) == "open", 30)
+    found = {port: _asked(nodes, "desy-stream", storage, port) for port in (22, 1094, 9999)}
+    Bed(nodes).on("desy-storage", "systemctl stop stranger")
+    assert found == {22: "open", 1094: "open", 9999: "closed"}
+
+
+def test_ssh_gets_in_from_where_a_rule_says_and_only_while_it_does(lab: Lab, bed: str) -> None:
+    cloud, network = Testbed(lab.xdc.state_dir, "cloud"), lab.admin.network
+    nodes = json.loads((lab.xdc.state_dir / "lab" / "state.json").read_text())["nodes"]
+    floating = next(node["ssh_address"] for node in nodes if node["jump"] is None)
+    (everywhere,) = [one for one in network.security_groups(project_id=lab.project) if one.name.endswith("-all")]
+    assert _asked(cloud, "cloud", floating, 22) == "closed"  # what nodes are reached by comes from elsewhere
+    rule = network.create_security_group_rule(
+        security_group_id=everywhere.id, direction="ingress", protocol="tcp", port_range_min=22, port_range_max=22
+    )
+    try:
+        _wait(lambda: _asked(cloud, "cloud", floating, 22) == "open", 30)
+    finally:
+        network.delete_security_group_rule(rule)
+    _wait(lambda: _asked(cloud, "cloud", floating, 22) == "closed", 30)
+
+
+def _asked(testbed: Testbed, node: str, address: str, port: int) -> str:
+    """Whether a port is open for a node."""
+    words = f"timeout 3 bash -c ': </dev/tcp/{address}/{port}' 2>&- && echo open || echo closed"
+    return Bed(testbed).on(node, words).strip()
+
+
 def test_services_are_those_of_any_testbed(lab: Lab, bed: str) -> None:
     status = lab.xdc("status", "--name", "lab", "--output", "json").json
     assert {word for node in status["nodes"] for word in node["units"].values()} == {"active"}
