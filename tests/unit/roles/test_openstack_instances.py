@@ -213,6 +213,19 @@ def test_a_network_is_closed_before_the_first_instance_is_led_to_it(instances: M
     assert "accept" not in machine.rules["n-lan"][0].replace("policy accept", "")
 
 
+def test_a_network_that_cannot_be_closed_is_not_made(
+    instances: ModuleType, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_net: str, _text: str) -> None:
+        raise RuntimeError("nft: no")
+
+    monkeypatch.setattr(instances, "_load", fails)
+    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    with pytest.raises(RuntimeError, match="nft: no"):
+        instances.connect(UUID)
+    assert machine.namespaces == []
+
+
 def test_rules_are_loaded_when_they_change_and_when_a_network_was_made_anew(
     instances: ModuleType, machine: Machine
 ) -> None:

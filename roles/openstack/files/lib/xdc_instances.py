@@ -13,6 +13,7 @@ import ipaddress
 import json
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import xdc_security
@@ -172,29 +173,41 @@ def _address(own, index, port):
 
 
 def _network(port):
-    """The namespace of a network, made when it is not there: closed to all instances, and with the way out."""
+    """The namespace of a network, made when it is not there, as a whole or not at all."""
     net = _net(port["network"])
-    if net not in _namespaces():
-        index = _free_index()
-        inner, outer = _transit(index)
-        do("ip", "netns", "add", net)
-        do("ip", "-n", net, "link", "set", "lo", "up")
-        _load(net, xdc_security.rule_set({}))
-        do("ip", "link", "add", f"t{index}", "type", "veth", "peer", "name", "out", "netns", net)
-        do("ip", "address", "add", f"{outer}/31", "dev", f"t{index}")
-        do("ip", "link", "set", f"t{index}", "up")
-        do("ip", "-n", net, "address", "add", f"{inner}/31", "dev", "out")
-        do("ip", "-n", net, "link", "set", "out", "up")
-        do("ip", "-n", net, "route", "add", "default", "via", outer)
-        do("ip", "netns", "exec", net, "sh", "-c", _ANSWER)
-        for chain, hook in (("xdc-to", "PREROUTING"), ("xdc-from", "POSTROUTING")):
-            _nat(net, "-N", chain)  # of their own, so that they can be written anew as a whole
-            _nat(net, "-A", hook, "-j", chain)
-        _nat(net, "-A", "POSTROUTING", "-o", "out", "-j", "MASQUERADE")
-        if do("iptables", "-w", "-t", "nat", "-C", *_MASQUERADE, check=False).returncode != 0:
-            do("iptables", "-w", "-t", "nat", "-A", *_MASQUERADE)
+    with _making:  # of two instances that start at once, the second finds all of it
+        if net not in _namespaces():
+            try:
+                _make_network(net)
+            except RuntimeError:
+                do("ip", "netns", "del", net, check=False)
+                raise
     return net
 
+
+def _make_network(net):
+    """A router that is closed to all instances, and its way out."""
+    index = _free_index()
+    inner, outer = _transit(index)
+    do("ip", "netns", "add", net)
+    do("ip", "-n", net, "link", "set", "lo", "up")
+    _load(net, xdc_security.rule_set({}))
+    do("ip", "link", "add", f"t{index}", "type", "veth", "peer", "name", "out", "netns", net)
+    do("ip", "address", "add", f"{outer}/31", "dev", f"t{index}")
+    do("ip", "link", "set", f"t{index}", "up")
+    do("ip", "-n", net, "address", "add", f"{inner}/31", "dev", "out")
+    do("ip", "-n", net, "link", "set", "out", "up")
+    do("ip", "-n", net, "route", "add", "default", "via", outer)
+    do("ip", "netns", "exec", net, "sh", "-c", _ANSWER)
+    for chain, hook in (("xdc-to", "PREROUTING"), ("xdc-from", "POSTROUTING")):
+        _nat(net, "-N", chain)  # of their own, so that they can be written anew as a whole
+        _nat(net, "-A", hook, "-j", chain)
+    _nat(net, "-A", "POSTROUTING", "-o", "out", "-j", "MASQUERADE")
+    if do("iptables", "-w", "-t", "nat", "-C", *_MASQUERADE, check=False).returncode != 0:
+        do("iptables", "-w", "-t", "nat", "-A", *_MASQUERADE)
+
+
+_making = threading.Lock()
 
 # An instance asks for its neighbours on the wire, and is answered by the network. Its settings are read-only in a node
 # that is a container, and a command in a namespace sees them in a mount of its own.
@@ -233,7 +246,8 @@ def filter_ports(filters):
             _lead(net, said)
         except RuntimeError:
             _filtered.pop(network, None)
-            raise
+            if net in _namespaces():  # else it went meanwhile, and its rules with it
+                raise
 
 
 _filtered = {}

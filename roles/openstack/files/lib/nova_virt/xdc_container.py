@@ -51,7 +51,7 @@ class Containers(fake.FakeDriver):
         distro = instance.image_meta.properties.get("os_distro", "")
         self._make(instance, distro, dict(drive.metadata_for_config_drive()), [_port(vif) for vif in network_info])
         self._connect(instance)
-        _follow_once(_neutron())
+        _filter_ports(_neutron())
         self._start(instance)
 
     def destroy(self, context, instance, network_info, block_device_info=None, **more):
@@ -113,7 +113,8 @@ class Containers(fake.FakeDriver):
             try:
                 client = _neutron()
                 while True:
-                    _follow_once(client)
+                    _filter_ports(client)
+                    _float_addresses(client)
                     said = None
                     eventlet.sleep(1)
             except Exception as error:  # the loop must outlive whatever neutron or a rule says
@@ -127,13 +128,17 @@ def _neutron():
     return neutron.get_client(nova_context.get_admin_context(), admin=True)
 
 
-def _follow_once(client):
-    """Ports let pass what neutron says now, and are reached by the floating addresses that it says."""
+def _filter_ports(client):
+    """Ports let pass what the rules of their security groups say now."""
     ports = client.list_ports(fields=_OF_PORTS)["ports"]
     rules = client.list_security_group_rules()["security_group_rules"]
     named = any(rule.get("remote_address_group_id") for rule in rules)
     groups = client.list_address_groups()["address_groups"] if named else []
     xdc_instances.filter_ports(xdc_security.filters(ports, rules, groups))
+
+
+def _float_addresses(client):
+    """Floating addresses lead where neutron says now."""
     found = client.list_floatingips(fields=["floating_ip_address", "port_id"])["floatingips"]
     xdc_instances.float_addresses({f["floating_ip_address"]: f["port_id"] for f in found if f["port_id"]})
 
