@@ -14,6 +14,7 @@ import yaml
 
 from tests.e2e.conftest import Said, Xdc
 from xdc_testbed.drivers.cloud import Cloud
+from xdc_testbed.testbed.lifecycle import Testbed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "contract" / "terraform"))
 import terraform_engine
@@ -56,7 +57,11 @@ class Lab:
     def described(self, name: str, more: str = "", *, whole: bool = False) -> Path:
         """A testbed of two nodes on this cloud, as a file. more: lines of [openstack]; whole: with all services."""
         path = self.folder / f"{name}.toml"
-        path.write_text(_LAB.format(name=name, more=more, seen_from="10.89.64.1") + ("" if whole else _SMALL))
+        network, _, _ = Testbed(self.xdc.state_dir, "cloud").node("cloud").address.rpartition(".")
+        seen_from = (
+            f"{network}.1"  # instances see this machine as the gateway of the network that the cloud's node is in
+        )
+        path.write_text(_LAB.format(name=name, more=more, seen_from=seen_from) + ("" if whole else _SMALL))
         return path
 
     def refused(self, *words: str) -> Said:
