@@ -328,6 +328,8 @@ class Terraform:
             "TF_CLI_CONFIG_FILE": str(space.folder / "cli.tfrc"),
             "TF_IN_AUTOMATION": "1",
             "CHECKPOINT_DISABLE": "1",
+            # OpenTofu 1.6 else shows a state as if its provider came from another registry, and then misses it.
+            "OPENTOFU_STATEFILE_PROVIDER_ADDRESS_TRANSLATION": "0",
             **space.environment,
         }
         return "\n".join(

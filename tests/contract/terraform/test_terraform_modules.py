@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -42,6 +43,23 @@ def test_a_mirror_without_the_provider_is_told_with_what_makes_it(engine: Engine
     with pytest.raises(RequirementMissing, match="the OpenStack provider is not in") as caught:
         Terraform(engine, space, logs=tmp_path / "logs").prepare({})
     assert "provider build" in (caught.value.remedy or "")
+
+
+def test_what_is_in_the_state_is_known_by_its_address(engine: Engine, mirror: Path, tmp_path: Path) -> None:
+    space = Workspace.of_the_kit("openstack", tmp_path / "state", mirror=mirror)
+    runner = Terraform(engine, space, logs=tmp_path / "logs")
+    runner.prepare({})
+    key_pair = {
+        "module": "module.nodes",
+        "mode": "managed",
+        "type": "openstack_compute_keypair_v2",
+        "name": "this",
+        "provider": 'provider["registry.terraform.io/terraform-provider-openstack/openstack"]',
+        "instances": [{"schema_version": 0, "attributes": {"id": "xdc-ab12", "name": "xdc-ab12"}}],
+    }
+    state = {"version": 4, "terraform_version": "1.6.0", "serial": 1, "lineage": "made-up", "resources": [key_pair]}
+    space.state.write_text(json.dumps(state))
+    assert runner.known() == {"module.nodes.openstack_compute_keypair_v2.this": "xdc-ab12"}
 
 
 def test_every_file_is_formatted(engine: Engine) -> None:
