@@ -107,18 +107,24 @@ def ensure(
     tag = node_tag(kind)
     if not rebuild and exists(engine, tag):
         return tag
-    workspace = state_base / ".image"
-    workspace.mkdir(parents=True, exist_ok=True)
-    workspace.chmod(0o700)
-    if rebuild or not exists(engine, base_tag()):
-        with phase(report, "image-base", "base image"):
-            _build_base(description, engine, workspace, report)
+    ensure_base(description, engine, state_base=state_base, report=report, rebuild=rebuild)
+    workspace = _workspace(state_base)
     with phase(report, "image-node", f"{kind} image: install stage of its roles"):
         _bake(description, engine, workspace, kind, tag, report)
     if node_tag(kind) != tag:
         engine.run("rmi", tag, timeout=120)
         raise XdcError("roles were changed while their image was baked", remedy="run the same command again")
     return tag
+
+
+def ensure_base(
+    description: Description, engine: Engine, *, state_base: Path, report: Reporter, rebuild: bool = False
+) -> str:
+    """Build the base of all images when it is missing. Returns its name."""
+    if rebuild or not exists(engine, base_tag()):
+        with phase(report, "image-base", "base image"):
+            _build_base(description, engine, _workspace(state_base), report)
+    return base_tag()
 
 
 def prune(engine: Engine) -> list[str]:
@@ -132,6 +138,13 @@ def prune(engine: Engine) -> list[str]:
         for name in listed
         if name not in keep and engine.run("rmi", name, timeout=120, check=False).returncode == 0
     ]
+
+
+def _workspace(state_base: Path) -> Path:
+    workspace = state_base / ".image"
+    workspace.mkdir(parents=True, exist_ok=True)
+    workspace.chmod(0o700)
+    return workspace
 
 
 def _digest(parts: Iterable[str]) -> str:

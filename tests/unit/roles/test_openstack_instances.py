@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import socketserver
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +74,8 @@ class Machine:
                 self.rules.setdefault(net, []).append(said)
             case ["ip", "-n", _, "link", "show", _]:
                 code = 1
+            case ["qemu-img", "info", *_, disk]:
+                out = json.dumps({"virtual-size": Path(disk).stat().st_size})
         assert not check or code == 0, self.said[-1]
         return subprocess.CompletedProcess(words, code, out, "")
 
@@ -124,7 +130,8 @@ def loaded(name: str, path: Path) -> ModuleType:
 
 
 def test_an_instance_has_its_drive_and_the_address_and_mac_of_its_port(instances: ModuleType, machine: Machine) -> None:
-    instances.make(UUID, "debian", {"openstack/latest/user_data": b"#cloud-config\n"}, [port("a", "10.77.0.10")])
+    root = instances.of_kit(instances.ROOTS, "debian-12")
+    instances.make(UUID, root, {"openstack/latest/user_data": b"#cloud-config\n"}, [port("a", "10.77.0.10")])
     instances.start(UUID, memory_mib=512)
     seed = instances.FOLDER / UUID / "upper" / "var/lib/cloud/seed/config_drive"
     assert (seed / "openstack/latest/user_data").read_bytes() == b"#cloud-config\n"
@@ -138,13 +145,15 @@ def test_an_instance_has_its_drive_and_the_address_and_mac_of_its_port(instances
     assert instances.runs(UUID)
 
 
-def test_an_image_of_another_distribution_is_refused_in_one_line(instances: ModuleType) -> None:
-    with pytest.raises(RuntimeError, match="os_distro 'windows'"):
-        instances.make(UUID, "windows", {}, [])
+@pytest.mark.parametrize("name", ["windows", "../roots/debian-12", "debian-12.lock"])
+def test_what_the_kit_has_not_made_is_refused_in_one_line(instances: ModuleType, name: str) -> None:
+    (instances.ROOTS / "debian-12.lock").touch()
+    with pytest.raises(RuntimeError, match=f"nothing of the name '{name}'"):
+        instances.of_kit(instances.ROOTS, name)
 
 
 def test_an_instance_that_runs_is_not_started_twice(instances: ModuleType, machine: Machine) -> None:
-    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
     instances.start(UUID, memory_mib=512)
     instances.start(UUID, memory_mib=512)
     assert len(machine.of("systemd-run")) == 1
@@ -152,7 +161,7 @@ def test_an_instance_that_runs_is_not_started_twice(instances: ModuleType, machi
 
 def test_a_network_goes_with_its_last_instance(instances: ModuleType, machine: Machine) -> None:
     for uuid, name, address in ((UUID, "a", "10.77.0.10"), (OTHER, "b", "10.77.0.11")):
-        instances.make(uuid, "debian", {}, [port(name, address)])
+        instances.make(uuid, instances.ROOTS / "debian-12", {}, [port(name, address)])
         instances.start(uuid, memory_mib=512)
     instances.remove(UUID)
     assert set(machine.namespaces) == {"n-lan", f"i-{OTHER}"}
@@ -163,7 +172,7 @@ def test_a_network_goes_with_its_last_instance(instances: ModuleType, machine: M
 
 def test_two_networks_may_have_the_same_addresses(instances: ModuleType, machine: Machine) -> None:
     for uuid, network in ((UUID, "one"), (OTHER, "two")):
-        instances.make(uuid, "debian", {}, [port(network, "10.77.0.10", network)])
+        instances.make(uuid, instances.ROOTS / "debian-12", {}, [port(network, "10.77.0.10", network)])
         instances.start(uuid, memory_mib=512)
     assert len({machine.transit["n-one"], machine.transit["n-two"]}) == 2
     instances.float_addresses({"10.89.0.200": "port-one-of-the-instance", "10.89.0.201": "port-two-of-the-instance"})
@@ -172,7 +181,7 @@ def test_two_networks_may_have_the_same_addresses(instances: ModuleType, machine
 
 
 def test_a_floating_address_is_written_once_and_taken_back(instances: ModuleType, machine: Machine) -> None:
-    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
     instances.start(UUID, memory_mib=512)
     wanted = {"10.89.0.200": "port-a-of-the-instance", "10.89.0.201": "port-of-nobody-here"}
     instances.float_addresses(wanted)
@@ -191,7 +200,7 @@ def test_a_floating_address_is_written_anew_for_a_network_that_was_gone(
 ) -> None:
     wanted = {"10.89.0.200": "port-a-of-the-instance"}
     for _ in range(2):  # a server that is replaced: its port and its floating address stay
-        instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+        instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
         instances.start(UUID, memory_mib=512)
         instances.float_addresses(wanted)
         instances.remove(UUID)
@@ -205,7 +214,7 @@ def open_to(*addresses: str) -> dict[str, Any]:
 
 
 def test_a_network_is_closed_before_the_first_instance_is_led_to_it(instances: ModuleType, machine: Machine) -> None:
-    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
     instances.connect(UUID)
     loaded, plugged = "ip netns exec n-lan nft -f -", "ip -n n-lan link set pport-a-of-t up"
     assert machine.said.index(loaded) < machine.said.index(plugged)
@@ -220,10 +229,10 @@ def test_a_network_that_cannot_be_closed_is_not_made(
         raise RuntimeError("nft: no")
 
     monkeypatch.setattr(instances, "_load", fails)
-    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
     with pytest.raises(RuntimeError, match="nft: no"):
         instances.connect(UUID)
-    assert machine.namespaces == []
+    assert machine.namespaces == [f"i-{UUID}"]
 
 
 def test_rules_are_loaded_when_they_change_and_when_a_network_was_made_anew(
@@ -231,7 +240,7 @@ def test_rules_are_loaded_when_they_change_and_when_a_network_was_made_anew(
 ) -> None:
     filters = {"port-a-of-the-instance": open_to("10.77.0.10"), "port-of-nobody-here": open_to("10.77.0.11")}
     for _ in range(2):
-        instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+        instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
         instances.connect(UUID)
         instances.filter_ports(filters)
         instances.filter_ports(filters)
@@ -241,7 +250,7 @@ def test_rules_are_loaded_when_they_change_and_when_a_network_was_made_anew(
 
 def test_the_rules_of_an_instance_go_with_it(instances: ModuleType, machine: Machine) -> None:
     for uuid, name, address in ((UUID, "a", "10.77.0.10"), (OTHER, "b", "10.77.0.11")):
-        instances.make(uuid, "debian", {}, [port(name, address)])
+        instances.make(uuid, instances.ROOTS / "debian-12", {}, [port(name, address)])
         instances.connect(uuid)
     filters = {f"port-{name}-of-the-instance": open_to(f"10.77.0.1{nth}") for nth, name in enumerate("ab")}
     instances.filter_ports(filters)
@@ -256,7 +265,7 @@ def test_rules_that_could_not_be_loaded_are_tried_again(
     def fails(_net: str, _text: str) -> None:
         raise RuntimeError("nft: no")
 
-    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
     instances.connect(UUID)
     filters = {"port-a-of-the-instance": open_to("10.77.0.10")}
     with monkeypatch.context() as patch:
@@ -271,7 +280,7 @@ def test_an_allowed_address_leads_to_the_first_port_that_may_have_it_and_to_no_o
     instances: ModuleType, machine: Machine
 ) -> None:
     for uuid, name, address in ((UUID, "a", "10.77.0.10"), (OTHER, "b", "10.77.0.11")):
-        instances.make(uuid, "debian", {}, [port(name, address)])
+        instances.make(uuid, instances.ROOTS / "debian-12", {}, [port(name, address)])
         instances.connect(uuid)
     both = ["10.77.0.10", "10.77.0.100", "10.9.0.0/16"]
     instances.filter_ports({f"port-{name}-of-the-instance": open_to(*both) for name in "ab"})
@@ -288,10 +297,10 @@ def test_an_allowed_address_leads_to_the_first_port_that_may_have_it_and_to_no_o
 
 
 def test_the_console_is_that_of_all_boots_and_empty_before_the_first(instances: ModuleType) -> None:
-    assert instances.console(UUID) == ""
-    instances.make(UUID, "debian", {}, [])
+    assert instances.console(UUID) == b""
+    instances.make(UUID, instances.ROOTS / "debian-12", {}, [])
     (instances.FOLDER / UUID / "console.log").write_bytes(b"login:\xff")
-    assert instances.console(UUID).startswith("login:")
+    assert instances.console(UUID) == b"login:\xff"
 
 
 # -- in nova's words --------------------------------------------------------------------------------------------------
@@ -329,6 +338,7 @@ def machines(instances: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "xdc_instances", instances)
     module = loaded("xdc_machines", LIB / "xdc_machines.py")
     (tmp_path / "disks" / "debian-12").mkdir(parents=True)
+    (tmp_path / "disks" / "debian-12" / "disk").write_bytes(bytes(4096))
     (tmp_path / "tun").touch()
     monkeypatch.setattr(module, "DISKS", tmp_path / "disks")
     monkeypatch.setattr(module, "_TUN", tmp_path / "tun")
@@ -338,13 +348,15 @@ def machines(instances: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_machine_has_a_layer_over_the_disk_and_a_card_with_the_mac_of_its_port(
     machines: ModuleType, instances: ModuleType, machine: Machine, tmp_path: Path
 ) -> None:
-    machines.make(UUID, "debian", {"openstack/latest/user_data": b""}, [port("a", "10.77.0.10")], disk_gib=5)
+    boot, files = machines.of_kit("debian-12"), {"openstack/latest/user_data": b""}
+    machines.make(UUID, boot, files, [port("a", "10.77.0.10")], [], disk_gib=5)
     machines.start(UUID, memory_mib=512, processors=2)
     assert machine.of("mke2fs -q -F -L config-2")
     assert machine.of(f"qemu-img create -q -f qcow2 -F raw -b {tmp_path}/disks/debian-12/disk")[0].endswith(" 5G")
     (started,) = machine.of("qemu-system-x86_64")
     assert f"NetworkNamespacePath=/run/netns/i-{UUID}" in started
     assert "-smp 2 -m 512" in started
+    assert f"-kernel {tmp_path}/disks/debian-12/vmlinuz -append root=/dev/vda" in started
     assert "virtio-net-pci,netdev=n0,mac=fa:16:3e:00:00:01,host_mtu=1400" in started
     assert machine.of(f"ip -n i-{UUID} link set tap0 mtu 1400 master bridge0 up")
     assert not machine.of("address replace 10.77.0.10")
@@ -353,40 +365,157 @@ def test_a_machine_has_a_layer_over_the_disk_and_a_card_with_the_mac_of_its_port
     assert (instances.known(), instances.runs(UUID)) == ([], False)
 
 
-def test_a_machine_is_told_to_shut_down_before_it_is_ended(
-    machines: ModuleType, instances: ModuleType, machine: Machine, monkeypatch: pytest.MonkeyPatch
+def test_an_uploaded_disk_is_booted_by_the_firmware_or_by_its_own_kernel(
+    machines: ModuleType, machine: Machine, tmp_path: Path
 ) -> None:
-    pressed: list[bytes] = []
+    disk, kernel = tmp_path / "disk", tmp_path / "kernel"
+    machines.make(UUID, machines.Boot(disk, "qcow2"), {}, [], [], disk_gib=0)
+    machines.make(OTHER, machines.Boot(disk, "raw", kernel, None, "root=/dev/vda one=$HOME"), {}, [], [], disk_gib=0)
+    for uuid in (UUID, OTHER):
+        machines.start(uuid, memory_mib=512, processors=1)
+    firmware, direct = machine.of("qemu-system-x86_64")
+    assert machine.of(f"qemu-img create -q -f qcow2 -F qcow2 -b {disk}")
+    assert "drive=disk,bootindex=1" in firmware
+    assert "-kernel" not in firmware
+    assert f"-kernel {kernel} -append root=/dev/vda one=$$HOME -drive" in direct  # systemd makes one $ of it
+    assert machines.used() == {disk, kernel}
 
-    class Monitor:
-        def __init__(self, _: Any) -> None:
-            pass
 
-        def __enter__(self) -> Monitor:
-            return self
+VOLUME = {"id": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "path": "/volumes/a"}
+ROOT = {"id": "00000000-bbbb-cccc-dddd-eeeeeeeeeeee", "path": "/volumes/root", "boot": True}
+NAME = "volume-aaaaaaaa-bbbb-cccc-d"
 
-        def __exit__(self, *_: object) -> None:
-            pass
 
-        def settimeout(self, seconds: float) -> None:
-            pass
+class Monitor(socketserver.StreamRequestHandler):
+    """QEMU, as far as one that asks by its machine protocol notices."""
 
-        def connect(self, path: str) -> None:
-            pass
+    def handle(self) -> None:
+        """One client."""
+        qemu: Any = self.server
+        self._say({"QMP": {}})
+        for line in self.rfile:
+            asked = json.loads(line)
+            name, given = asked["execute"], asked.get("arguments", {})
+            answer: dict[str, Any] = {"return": {}}
+            match name:
+                case "qom-list":
+                    answer = {"return": [{"name": one} for one in [*qemu.devices, "type"]]}
+                case "device_add" if qemu.refuses:
+                    answer = {"error": {"class": "GenericError", "desc": "no slot is free"}}
+                case "device_add":
+                    qemu.devices.append(given["id"])
+                case "device_del" if name not in qemu.asked:
+                    pass  # a machine that boots does not listen
+                case "device_del":
+                    qemu.devices.remove(given["id"])
+                case "system_powerdown":
+                    qemu.machine.units.clear()
+            self._say({"event": "SOMETHING"})
+            qemu.asked.append(name)
+            self._say(answer)
 
-        def recv(self, length: int) -> bytes:
-            return b"QEMU"
+    def _say(self, what: Any) -> None:
+        self.wfile.write(json.dumps(what).encode() + b"\n")
 
-        def sendall(self, said: bytes) -> None:
-            pressed.append(said)
-            machine.units.clear()
 
-    monkeypatch.setattr(machines.socket, "socket", Monitor)
-    machines.make(UUID, "debian", {}, [], disk_gib=0)
+@pytest.fixture
+def qemu(machines: ModuleType, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The QEMU of every machine."""
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket is short
+        path = Path(folder, "monitor")
+        with socketserver.ThreadingUnixStreamServer(str(path), Monitor) as server:
+            server.__dict__ |= {"machine": machine, "asked": [], "devices": [], "refuses": False}
+            monkeypatch.setattr(machines, "_monitor", lambda _: path)
+            monkeypatch.setattr(machines.time, "sleep", lambda _: None)
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            yield server
+            server.shutdown()
+
+
+def said_to(qemu: Any) -> list[str]:
+    """What QEMU was asked to do."""
+    return [one for one in qemu.asked if one not in ("qmp_capabilities", "qom-list")]
+
+
+def test_a_machine_is_told_to_shut_down_before_it_is_ended(machines: ModuleType, machine: Machine, qemu: Any) -> None:
+    machines.make(UUID, machines.of_kit("debian-12"), {}, [], [], disk_gib=0)
     machines.start(UUID, memory_mib=512, processors=1)
     machines.stop(UUID, kindly=True)
     machines.stop(UUID, kindly=True)
-    assert pressed == [b"system_powerdown\n"]
+    assert said_to(qemu) == ["system_powerdown"]
+
+
+def test_a_volume_is_a_disk_with_the_serial_that_it_is_looked_for_by(machines: ModuleType, machine: Machine) -> None:
+    machines.make(UUID, machines.of_kit("debian-12"), {}, [], [{**VOLUME, "boot": False}], disk_gib=0)
+    machines.start(UUID, memory_mib=512, processors=1)
+    (started,) = machine.of("qemu-system-x86_64")
+    assert '"filename": "/volumes/a"' in started
+    assert "serial=aaaaaaaa-bbbb-cccc-d" in started
+    assert started.index("drive=disk") < started.index("drive=drive") < started.index(NAME)  # vda is what is booted
+
+
+def test_a_machine_boots_a_volume_and_has_no_disk_beside_it(machines: ModuleType, machine: Machine) -> None:
+    machines.make(UUID, machines.Boot(None), {}, [], [{**VOLUME, "boot": False}, ROOT], disk_gib=5)
+    machines.start(UUID, memory_mib=512, processors=1)
+    (started,) = machine.of("qemu-system-x86_64")
+    assert not machine.of("qemu-img create")
+    assert "bootindex=1" in started
+    assert started.index("/volumes/root") < started.index("drive=drive") < started.index("/volumes/a")
+
+
+def test_a_volume_comes_and_goes_while_a_machine_runs(machines: ModuleType, machine: Machine, qemu: Any) -> None:
+    machines.make(UUID, machines.of_kit("debian-12"), {}, [], [], disk_gib=0)
+    machines.start(UUID, memory_mib=512, processors=1)
+    machines.attach(UUID, VOLUME)
+    machines.grow(UUID, VOLUME["id"], 2 << 30)
+    assert qemu.devices == [NAME]
+    machines.detach(UUID, VOLUME["id"])
+    machines.detach(UUID, VOLUME["id"])
+    assert qemu.devices == []
+    changes = ["blockdev-add", "device_add", "block_resize", "device_del", "device_del", "blockdev-del"]
+    assert said_to(qemu) == changes
+    machines.stop(UUID, kindly=False)
+    machines.attach(UUID, VOLUME)
+    machines.start(UUID, memory_mib=512, processors=1)
+    assert NAME in machine.of("qemu-system-x86_64")[1]
+    assert said_to(qemu) == changes
+
+
+def test_a_volume_that_a_machine_does_not_take_or_keeps_is_told(machines: ModuleType, qemu: Any) -> None:
+    machines.make(UUID, machines.of_kit("debian-12"), {}, [], [], disk_gib=0)
+    machines.start(UUID, memory_mib=512, processors=1)
+    qemu.refuses = True
+    with pytest.raises(RuntimeError, match="device_add: no slot is free"):
+        machines.attach(UUID, VOLUME)
+    assert said_to(qemu)[-1] == "blockdev-del"
+    qemu.refuses = False
+    machines.attach(UUID, VOLUME)
+    machines._DETACH = 0
+    with pytest.raises(RuntimeError, match="has not let go of the volume"):
+        machines.detach(UUID, VOLUME["id"])
+    assert qemu.devices == [NAME]
+
+
+def test_an_image_is_fetched_once_whole_or_not_at_all_and_forgotten_when_nobody_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = loaded("xdc_images", LIB / "xdc_images.py")
+    monkeypatch.setattr(images, "FOLDER", tmp_path / "images")
+
+    def broken(path: Path) -> None:
+        path.write_bytes(b"ha")
+        raise OSError("corrupt image download")
+
+    with pytest.raises(OSError, match="corrupt"):
+        images.kept("one", broken)
+    assert list(images.FOLDER.iterdir()) == []
+    for name in ("one", "two"):
+        path = images.kept(name, lambda path: path.write_bytes(b"whole"))
+        assert images.kept(name, broken) == path
+    images.forget({images.FOLDER / "one"}, seconds=60)
+    assert len(list(images.FOLDER.iterdir())) == 2
+    images.forget({images.FOLDER / "one"}, seconds=-60)
+    assert [path.read_bytes() for path in images.FOLDER.iterdir()] == [b"whole"]
 
 
 @pytest.mark.parametrize(("modules", "chosen"), [(["kvm_intel"], "kvm"), (["kvm_pvm"], "tcg,thread=multi,tb-size=96")])
@@ -406,11 +535,31 @@ class Named:
         self.__dict__.update(given)
 
 
-class NotFound(Exception):
-    """nova's word for an instance that is not there."""
+class NovaError(Exception):
+    """Any of nova's words for what is wrong, with what it is told."""
 
-    def __init__(self, **_: Any) -> None:
-        super().__init__()
+    def __init__(self, **told: Any) -> None:
+        super().__init__(told)
+
+
+class NotFound(NovaError):
+    """An instance is not there."""
+
+
+class Unacceptable(NovaError):
+    """An image cannot be booted."""
+
+
+class Refused(NovaError):
+    """A volume, or anything else that was asked for, cannot be had."""
+
+
+class TooSmall(NovaError):
+    """The flavor's disk is."""
+
+
+class Corrupt(Exception):
+    """nova's word for a file that is not of a format."""
 
 
 class Drive:
@@ -448,16 +597,26 @@ class Neutron:
 @pytest.fixture
 def driver(instances: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The driver, with as much of nova as it names."""
+    errors = Named(
+        InstanceNotFound=NotFound,
+        ImageUnacceptable=Unacceptable,
+        InvalidInput=Refused,
+        InvalidVolume=Refused,
+        VolumeAttachFailed=Refused,
+        DeviceDetachFailed=Refused,
+        FlavorDiskSmallerThanImage=TooSmall,
+    )
     modules: dict[str, Any] = {
         "eventlet": Named(spawn=lambda _: None, sleep=lambda _: None),
         "xdc_instances": instances,
         "xdc_security": instances.xdc_security,
-        "nova": Named(context=Named(get_admin_context=lambda: None), exception=Named(InstanceNotFound=NotFound)),
+        "nova": Named(context=Named(get_admin_context=lambda: None), conf=None, exception=errors),
         "nova.api.metadata": Named(base=Named(InstanceMetadata=Drive)),
-        "nova.compute": Named(power_state=Named(RUNNING=1, SHUTDOWN=4)),
+        "nova.compute": Named(power_state=Named(RUNNING=1, SHUTDOWN=4), vm_states=Named(BUILDING="building")),
         "nova.network": Named(neutron=Named(get_client=lambda _context, **_: Neutron())),
         "nova.virt": Named(
             fake=Named(FakeDriver=FakeDriver, FakeInstance=lambda _name, _state, uuid: Named(uuid=uuid)),
+            driver=Named(block_device_info_get_mapping=lambda info: (info or {}).get("block_device_mapping") or []),
             hardware=Named(InstanceInfo=lambda state: state),
         ),
         "oslo_log": Named(log=Named(getLogger=lambda _: None)),
@@ -477,10 +636,12 @@ class Network(dict[str, Any]):
         return self["meta"].get(key)
 
 
-def server() -> Any:
-    """A server as nova knows it."""
-    properties = {"os_distro": "debian"}
-    return Named(uuid=UUID, image_meta=Named(properties=properties), flavor=Named(memory_mb=1024, vcpus=2, root_gb=5))
+def server(**given: Any) -> Any:
+    """A server as nova knows it, of the kit's own image."""
+    known = {"uuid": UUID, "image_ref": "own", "vm_state": "building", "kernel_id": "", "ramdisk_id": ""}
+    known["system_metadata"] = {"image_xdc_testbed_root": "debian-12"}
+    known["image_meta"], known["flavor"] = Named(properties={}), Named(memory_mb=1024, vcpus=2, root_gb=5)
+    return Named(**known | given)
 
 
 def card() -> dict[str, Any]:
@@ -527,17 +688,89 @@ def test_power_is_that_of_the_unit(driver: Any, machine: Machine) -> None:
 
 
 def test_a_compute_service_that_starts_again_knows_its_instances(driver: Any, instances: ModuleType) -> None:
-    instances.make(UUID, "debian", {}, [port("a", "10.77.0.10")])
+    instances.make(UUID, instances.ROOTS / "debian-12", {}, [port("a", "10.77.0.10")])
     driver.init_host("cloud")
     assert driver.get_info(server()) == 4
 
 
-def test_a_server_becomes_a_machine_of_its_flavor(
-    driver: Any, machines: ModuleType, machine: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("metadata", "why"), [({}, "no property"), ({"image_xdc_testbed_root": "no"}, "nothing of")])
+def test_a_container_of_an_image_with_data_of_its_own_is_refused(
+    driver: Any, instances: ModuleType, metadata: dict[str, str], why: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "xdc_machines", machines)
-    driver = loaded("xdc_machine", LIB / "nova_virt" / "xdc_machine.py").Machines()
-    one = card()
+    with pytest.raises(Unacceptable, match=why):
+        driver.spawn(None, server(system_metadata=metadata), None, [], None, {}, network_info=[card()])
+    assert instances.known() == []
+
+
+def test_a_container_with_a_volume_is_refused_from_the_start_and_later(driver: Any, instances: ModuleType) -> None:
+    volumes = {"block_device_mapping": [{"connection_info": {}, "boot_index": None}]}
+    with pytest.raises(Refused, match="containers have no volumes"):
+        driver.spawn(None, server(), None, [], None, {}, network_info=[card()], block_device_info=volumes)
+    assert instances.known() == []
+    with pytest.raises(Refused, match="containers have no volumes"):
+        driver.get_device_name_for_instance(server(vm_state="active"), [], None)
+
+
+@dataclass
+class Glance:
+    """Images by id, and how often one was asked for."""
+
+    images: dict[str, bytes] = field(default_factory=dict)
+    asked: int = 0
+
+    def download(self, context: Any, image_id: str, dest_path: str) -> None:
+        """Write one to a file."""
+        self.asked += 1
+        if image_id not in self.images:
+            raise OSError("corrupt image download")
+        Path(dest_path).write_bytes(self.images[image_id])
+
+
+class Qcow:
+    """nova's look at a qcow2 file: one that begins with the letters, and is not safe with `backing` in it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @classmethod
+    def from_file(cls, path: str) -> Qcow:
+        """Look at a file."""
+        if not (data := Path(path).read_bytes()).startswith(b"QFI"):
+            raise Corrupt
+        return cls(data)
+
+    def safety_check(self) -> bool:
+        """Whether it refers to no other file."""
+        return b"backing" not in self.data
+
+
+@pytest.fixture
+def glance() -> Glance:
+    """An empty image service."""
+    return Glance()
+
+
+@pytest.fixture
+def machine_driver(
+    driver: Any, machines: ModuleType, glance: Glance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The driver of virtual machines."""
+    images = loaded("xdc_images", LIB / "xdc_images.py")
+    monkeypatch.setattr(images, "FOLDER", tmp_path / "images")
+    inspector = Named(ImageFormatError=Corrupt, QcowInspector=Qcow)
+    modules: dict[str, Any] = {
+        "xdc_images": images,
+        "xdc_machines": machines,
+        "nova.image": Named(format_inspector=inspector, glance=Named(API=lambda: glance)),
+        "oslo_concurrency": Named(lockutils=Named(lock=lambda _: contextlib.nullcontext())),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return loaded("xdc_machine", LIB / "nova_virt" / "xdc_machine.py").Machines()
+
+
+def test_a_server_becomes_a_machine_of_its_flavor(machine_driver: Any, machine: Machine) -> None:
+    driver, one = machine_driver, card()
     driver.spawn(None, server(), None, [], None, {}, network_info=[one])
     assert "dhcp_server" not in one["network"]["subnets"][0]["meta"]
     assert "-smp 2 -m 1024" in machine.of("qemu-system-x86_64")[0]
@@ -547,3 +780,67 @@ def test_a_server_becomes_a_machine_of_its_flavor(
     assert len(machine.of("qemu-system-x86_64")) == 2
     driver.destroy(None, server(), [card()])
     assert machine.units == set()
+
+
+def image(image_id: str, form: str = "raw", container: str = "bare") -> Any:
+    """An image as nova describes it."""
+    return Named(id=image_id, disk_format=form, container_format=container)
+
+
+def test_what_was_uploaded_is_what_is_booted_and_is_fetched_once(
+    machine_driver: Any, glance: Glance, machine: Machine, tmp_path: Path
+) -> None:
+    glance.images |= {"mine": b"disk", "its-kernel": b"kernel"}
+    mine = server(system_metadata={}, kernel_id="its-kernel")
+    for _ in range(2):
+        machine_driver.spawn(None, mine, image("mine"), [], None, {}, network_info=[])
+        machine_driver.destroy(None, mine, [])
+    assert machine.of(f"-F raw -b {tmp_path}/images/mine ")
+    assert f"-kernel {tmp_path}/images/its-kernel -append root=/dev/vda console=ttyS0" in machine.of("qemu-system")[0]
+    assert glance.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "why"),
+    [
+        (image("mine", "vmdk"), b"KDMV", "not vmdk in bare"),
+        (image("mine", "raw", "ova"), b"disk", "not raw in ova"),
+        (image("mine", "qcow2"), b"disk", "its data is not"),
+        (image("mine", "raw"), b"QFI", "its data is qcow2"),
+        (image("mine", "qcow2"), b"QFI backing", "refers to other files"),
+        (image("other"), b"", "could not be fetched: corrupt"),
+    ],
+    ids=["format", "container", "not-qcow2", "not-raw", "backing-file", "corrupt"],
+)
+def test_an_image_that_no_machine_can_boot_is_refused_with_the_reason(
+    machine_driver: Any, glance: Glance, instances: ModuleType, tmp_path: Path, given: Any, data: bytes, why: str
+) -> None:
+    glance.images["mine"] = data
+    with pytest.raises(Unacceptable, match=why):
+        machine_driver.spawn(None, server(system_metadata={}), given, [], None, {}, network_info=[])
+    assert instances.known() == []
+    assert list(tmp_path.glob("images/*")) == []
+
+
+def test_a_flavor_whose_disk_is_smaller_than_the_image_is_refused(machine_driver: Any, tmp_path: Path) -> None:
+    with (tmp_path / "disks" / "debian-12" / "disk").open("wb") as disk:
+        disk.truncate(6 << 30)
+    with pytest.raises(TooSmall):
+        machine_driver.spawn(None, server(), None, [], None, {}, network_info=[])
+
+
+def test_volumes_are_there_at_the_first_boot_and_one_of_them_may_be_what_is_booted(
+    machine_driver: Any, machine: Machine
+) -> None:
+    root, data = ({"serial": one["id"], "data": {"device_path": one["path"]}} for one in (ROOT, VOLUME))
+    volumes = {
+        "block_device_mapping": [
+            {"connection_info": data, "boot_index": None},
+            {"connection_info": root, "boot_index": 0},
+        ]
+    }
+    machine_driver.spawn(None, server(), None, [], None, {}, network_info=[], block_device_info=volumes)
+    (started,) = machine.of("qemu-system-x86_64")
+    assert started.index("/volumes/root") < started.index("/volumes/a")
+    assert "debian-12/vmlinuz" in started
+    assert not machine.of("qemu-img create")

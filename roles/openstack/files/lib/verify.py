@@ -1,8 +1,9 @@
 """Use the cloud as a user does: image, network with a security group, port, volume, server, floating address.
 
-All is taken away again. verify.py CLOUD: read {name, image, flavor, login} as JSON. login: whether instances can be
-logged in to, which is done then, by the floating address. What an earlier, killed run left under the same name goes
-first. Ends with 1 and one line when something is not as it should be.
+All is taken away again. verify.py CLOUD: read {name, image, flavor, login, volume} as JSON. login: whether instances
+can be logged in to, which is done then, by the floating address. volume: `none` - it is made and deleted, `kept` - and
+attached, `seen` - and found in the instance. What an earlier, killed run left under the same name goes first. Ends with
+1 and one line when something is not as it should be.
 """
 
 import base64
@@ -35,19 +36,22 @@ def main():
         sys.exit(f"{type(error).__name__}: {error}")
 
 
-def use(cloud, *, name, image, flavor, login):
+def use(cloud, *, name, image, flavor, login, volume):
     """A server with a floating address and a volume."""
     with tempfile.TemporaryDirectory(prefix="xdc-verify-") as folder:
         key = Path(folder, "key")
         words = ["/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
         subprocess.run(words, check=True, timeout=60)
-        address = serve(cloud, name, image, flavor, key.with_suffix(".pub").read_text().strip())
+        public_key = key.with_suffix(".pub").read_text().strip()
+        address, disk = serve(cloud, name, image, flavor, public_key, attach=volume != "none")
         if login:
-            wait(f"a login at {address} finds what the user data says", lambda: _logged_in(address, key, name))
+            done = f"test -e {disk} && cat /etc/xdc-verify" if volume == "seen" else "cat /etc/xdc-verify"
+            what = f"a login at {address} finds what the user data says{', and the volume' if volume == 'seen' else ''}"
+            wait(what, lambda: _says(address, key, done) == name)
 
 
-def serve(cloud, name, image, flavor, public_key):
-    """Make it all. Returns the floating address."""
+def serve(cloud, name, image, flavor, public_key, *, attach):
+    """Make it all. Returns the floating address, and where an instance with a kernel finds the volume."""
     network = cloud.network.create_network(name=name)
     subnet = cloud.network.create_subnet(network_id=network.id, name=name, ip_version=4, cidr="192.0.2.0/24")
     external = cloud.network.find_network("external", ignore_missing=False)
@@ -69,15 +73,16 @@ def serve(cloud, name, image, flavor, public_key):
     )
     wait("the server is active", lambda: _active(cloud.compute.get(f"/servers/{server.id}").json()["server"]))
     wait("the volume is there", lambda: _available(cloud.block_storage.get_volume(volume.id)))
-    cloud.compute.create_volume_attachment(server, volume_id=volume.id)
-    wait("the volume is attached", lambda: cloud.block_storage.get_volume(volume.id).status == "in-use")
+    if attach:
+        cloud.compute.create_volume_attachment(server, volume_id=volume.id)
+        wait("the volume is attached", lambda: cloud.block_storage.get_volume(volume.id).status == "in-use")
     floating = cloud.network.create_ip(floating_network_id=external.id, port_id=port.id, description=name)
     addresses = [entry["addr"] for entry in cloud.compute.get_server(server.id).addresses[name]]
     if port.fixed_ips[0]["ip_address"] not in addresses:
         sys.exit(f"the server has the addresses {addresses}, not that of its port")
     if floating.port_id != port.id:
         sys.exit("the floating address is not that of the port")
-    return floating.floating_ip_address
+    return floating.floating_ip_address, f"/dev/disk/by-id/virtio-{volume.id[:20]}"
 
 
 _USER_DATA = """#cloud-config
@@ -87,8 +92,8 @@ write_files:
 """
 
 
-def _logged_in(address, key, name):
-    """Whether the image's own user gets in by the key pair, and cloud-init has done what it was told."""
+def _says(address, key, script):
+    """What the image's own user, who gets in by the key pair, is answered; None before all is as it should be."""
     words = [
         "/usr/bin/ssh",
         "-F",
@@ -103,15 +108,15 @@ def _logged_in(address, key, name):
     words += ["-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]
     try:
         done = subprocess.run(
-            [*words, f"debian@{address}", "cat", "/etc/xdc-verify"],
+            [*words, f"debian@{address}", script],
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
     except subprocess.TimeoutExpired:  # it still boots
-        return False
-    return done.returncode == 0 and done.stdout.strip() == name
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _active(server):

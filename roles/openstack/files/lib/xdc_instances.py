@@ -33,13 +33,11 @@ def known():
     return sorted(path.parent.name for path in FOLDER.glob("*/ports.json"))
 
 
-def make(uuid, distro, files, ports):
-    """The folder of an instance: its layer over a root of its distribution, its configuration drive and its ports.
+def make(uuid, root, files, ports):
+    """The folder of an instance: its layer over a root of the kit, its configuration drive and its ports.
 
-    distro: what the image has as os_distro; files: path on the drive -> bytes;
-    ports: [{id, network, mac, mtu, addresses, gateways}].
+    files: path on the drive -> bytes; ports: [{id, network, mac, mtu, addresses, gateways}].
     """
-    root = of_distro(ROOTS, distro)
     folder = FOLDER / uuid
     for name in ("upper", "work", "root"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -52,11 +50,11 @@ def make(uuid, distro, files, ports):
     (folder / "ports.json").write_text(json.dumps(ports))
 
 
-def of_distro(folder, distro):
-    """What an instance of this distribution is made from, below this folder."""
-    found = next((path for path in sorted(folder.iterdir()) if path.name.split("-")[0] == distro), None)
+def of_kit(folder, name):
+    """What the kit has made of this name below a folder. Raises RuntimeError when it is not there."""
+    found = next((path for path in folder.iterdir() if path.name == name and path.is_dir()), None)
     if found is None:
-        raise RuntimeError(f"the image has os_distro '{distro}', and there is nothing of it below {folder}")
+        raise RuntimeError(f"the kit has made nothing of the name '{name}' below {folder}")
     return found
 
 
@@ -90,6 +88,7 @@ def start(uuid, *, memory_mib):
 
 def connect(uuid):
     """Lead its networks to an instance; nothing passes yet at a port that filter_ports knows nothing of."""
+    isolate(uuid)
     for index, port in enumerate(ports_of(uuid)):
         if plug(uuid, index, port):
             _address(_own(uuid), index, port)
@@ -132,19 +131,22 @@ def runs(uuid):
 def console(uuid):
     """What an instance has said since it was made, the last 100,000 bytes."""
     path = FOLDER / uuid / "console.log"
-    return path.read_bytes()[-100_000:].decode(errors="replace") if path.is_file() else ""
+    return path.read_bytes()[-100_000:] if path.is_file() else b""
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
+
+
+def isolate(uuid):
+    """The namespace of an instance is there."""
+    do("ip", "netns", "add", _own(uuid), check=False)
+    do("ip", "-n", _own(uuid), "link", "set", "lo", "up")
 
 
 def plug(uuid, index, port):
     """Lead the network of a port to the namespace of an instance, as ethN. Returns whether it was not there yet."""
     own, net = _own(uuid), _network(port)
     name, outer = f"eth{index}", _interface(port)
-    if index == 0:
-        do("ip", "netns", "add", own, check=False)
-        do("ip", "-n", own, "link", "set", "lo", "up")
     if do("ip", "-n", own, "link", "show", name, check=False).returncode == 0:
         return False
     do("ip", "-n", net, "link", "del", outer, check=False)

@@ -2,9 +2,13 @@
 
 An instance is a systemd-nspawn unit on a layer over one root file system, in a network namespace of its own with the
 address and MAC of its port; cloud-init finds its data as on a configuration drive. What makes and removes it is in
-xdc_instances; here it is put into nova's words. Everything else is the fake driver's: claims, volumes, migration.
+xdc_instances; here it is put into nova's words. Everything else is the fake driver's: claims, migration.
+
+Of an image a container takes nothing but the name of a root of the kit. An image without one is refused, and so are
+volumes.
 """
 
+import contextlib
 from typing import ClassVar
 
 import eventlet
@@ -13,12 +17,15 @@ import xdc_security
 from nova import context as nova_context
 from nova import exception
 from nova.api.metadata import base as metadata
-from nova.compute import power_state
+from nova.compute import power_state, vm_states
 from nova.network import neutron
-from nova.virt import fake, hardware
+from nova.virt import driver, fake, hardware
 from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
+
+# An image with this property stands for what the kit has made of that name; its data is not looked at.
+PROPERTY = "xdc_testbed_root"
 
 
 class Containers(fake.FakeDriver):
@@ -29,6 +36,9 @@ class Containers(fake.FakeDriver):
         "supports_evacuate": False,
         "supports_attach_interface": False,
         "supports_tagged_attach_interface": False,
+        "supports_tagged_attach_volume": False,
+        "supports_multiattach": False,
+        "supports_trusted_certs": False,
     }
 
     vcpus = 64
@@ -45,11 +55,11 @@ class Containers(fake.FakeDriver):
     def spawn(self, context, instance, image_meta, injected_files, admin_password, allocations, **more):
         """Make it, and start it when its ports have their rules."""
         network_info = more.get("network_info") or []
+        source = self._source(context, instance, image_meta, more.get("block_device_info"))
         super().spawn(context, instance, image_meta, injected_files, admin_password, allocations, **more)
         _addresses_are_told(network_info)
         drive = metadata.InstanceMetadata(instance, content=injected_files, network_info=network_info)
-        distro = instance.image_meta.properties.get("os_distro", "")
-        self._make(instance, distro, dict(drive.metadata_for_config_drive()), [_port(vif) for vif in network_info])
+        self._make(instance, source, dict(drive.metadata_for_config_drive()), [_port(vif) for vif in network_info])
         self._connect(instance)
         _filter_ports(_neutron())
         self._start(instance)
@@ -85,13 +95,33 @@ class Containers(fake.FakeDriver):
         return hardware.InstanceInfo(state=self._state(instance.uuid))
 
     def get_console_output(self, context, instance):
-        """What it has said."""
+        """What it has said, as bytes: nova takes text for Latin-1, and fails with any other."""
         return xdc_instances.console(instance.uuid)
 
-    def _make(self, instance, distro, drive, ports):
+    def snapshot(self, context, instance, image_id, update_task_state):
+        """Refused; nova takes the empty image away again."""
+        raise NotImplementedError("no image can be made of an instance here")
+
+    def get_device_name_for_instance(self, instance, bdms, block_device_obj):
+        """Refuse a volume while its user still listens; one that a server shall be made with is refused by spawn."""
+        if instance.vm_state != vm_states.BUILDING:
+            raise exception.InvalidVolume(reason=_NO_VOLUMES)
+        raise NotImplementedError
+
+    def _source(self, context, instance, image_meta, block_device_info):
+        """What it is made from: a root of the kit."""
+        if driver.block_device_info_get_mapping(block_device_info):
+            raise exception.InvalidInput(reason=_NO_VOLUMES)
+        if (name := kit_root(instance)) is None:
+            why = f"it has no property {PROPERTY}, and containers boot no other; machines do (openstack_compute: qemu)"
+            raise exception.ImageUnacceptable(image_id=instance.image_ref, reason=why)
+        with kit_is_asked(instance):
+            return xdc_instances.of_kit(xdc_instances.ROOTS, name)
+
+    def _make(self, instance, source, drive, ports):
         # The network is there already, and cloud-init takes no veth for the card that it looks for by its MAC.
         files = {name: data for name, data in drive.items() if "network_data" not in name}
-        xdc_instances.make(instance.uuid, distro, files, ports)
+        xdc_instances.make(instance.uuid, source, files, ports)
 
     def _connect(self, instance):
         xdc_instances.connect(instance.uuid)
@@ -144,6 +174,22 @@ def _float_addresses(client):
 
 
 _OF_PORTS = ["id", "mac_address", "fixed_ips", "allowed_address_pairs", "port_security_enabled", "security_groups"]
+
+_NO_VOLUMES = "containers have no volumes; machines do (openstack_compute: qemu)"
+
+
+def kit_root(instance):
+    """Which root of the kit the image of an instance stands for; None when it is what was uploaded."""
+    return instance.system_metadata.get(f"image_{PROPERTY}")
+
+
+@contextlib.contextmanager
+def kit_is_asked(instance):
+    """What the kit does not have is the image's fault: nova tells its user so, and tries no other host."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise exception.ImageUnacceptable(image_id=instance.image_ref, reason=str(error)) from error
 
 
 def _addresses_are_told(network_info):
