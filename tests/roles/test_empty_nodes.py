@@ -42,7 +42,7 @@ def empty(tmp_path: Path) -> Iterator[Bed]:
         asked = Request(_OWNER, "machines", "plain.test", wanted, tmp_path, base, installed=False)
         (node,) = driver.create(asked, silent)
         inventory.write(tmp_path, {}, [node])
-        assert ssh.wait_ready([node], tmp_path / "known_hosts", deadline=60) == {}
+        assert ssh.wait_ready([node], tmp_path / "known_hosts", boot=60) == {}
         described = tmp_path / "testbed.toml"
         described.write_text(f"""
 driver = "hosts"
