@@ -58,9 +58,7 @@ class Lab:
         """A testbed of two nodes on this cloud, as a file. more: lines of [openstack]; whole: with all services."""
         path = self.folder / f"{name}.toml"
         network, _, _ = Testbed(self.xdc.state_dir, "cloud").node("cloud").address.rpartition(".")
-        seen_from = (
-            f"{network}.1"  # instances see this machine as the gateway of the network that the cloud's node is in
-        )
+        seen_from = f"{network}.1"  # the gateway of the network that the cloud's node is in is this machine
         path.write_text(_LAB.format(name=name, more=more, seen_from=seen_from) + ("" if whole else _SMALL))
         return path
 

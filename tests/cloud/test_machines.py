@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.cloud.conftest import Lab
 
 COMPUTE = "qemu"
-MEMORY = 8192
+MEMORY = 10240
 NODES = ("desy-storage", "desy-stream")
 
 pytestmark = pytest.mark.long
@@ -33,8 +34,9 @@ _BOOT_SECTOR = bytes.fromhex(
 )
 
 
-def test_nodes_on_virtual_machines_serve_from_their_volume_and_go_again(lab: Lab) -> None:
-    described = str(lab.described("machines", _VOLUME))
+def test_detector_data_is_corrected_on_virtual_machines_and_all_of_it_goes_again(lab: Lab, tmp_path: Path) -> None:
+    """The circle: the kit's cloud, the kit's testbed on it, detector data through that, and nothing is left."""
+    described = str(lab.described("machines", _VOLUME, whole=True))
     try:
         lab.xdc("up", "-f", described, timeout=2400)
         for node in NODES:
@@ -43,6 +45,10 @@ def test_nodes_on_virtual_machines_serve_from_their_volume_and_go_again(lab: Lab
         assert _on(lab, "desy-storage", "stat", "-c", "%m", "/srv/data/xrootd") == "/srv/data"
         status = lab.xdc("status", "--name", "machines", "--output", "json").json
         assert {word for node in status["nodes"] for word in node["units"].values()} == {"active"}
+        words = ("--preset", "tiny", "--out", str(tmp_path), "--output", "json")
+        demo = lab.xdc("demo", "--name", "machines", *words, timeout=1200).json
+        assert (demo["ok"], demo["problems"]) == (True, [])
+        assert (tmp_path / "report.html").is_file()
     finally:
         lab.xdc("down", "--yes", "-f", described, "--name", "machines", timeout=600)
     assert lab.things() == []
