@@ -18,9 +18,11 @@ NODES = ("desy-storage", "desy-stream")
 
 pytestmark = pytest.mark.long
 
-_VOLUME = """\
+_VOLUMES = """\
 [openstack.nodes.desy-storage]
 volumes = { data = 1 }
+[openstack.nodes.desy-stream]
+boot_gb = 10
 [nodes.desy-storage]
 vars = { xrootd_store = "/srv/data/xrootd" }
 """
@@ -36,13 +38,15 @@ _BOOT_SECTOR = bytes.fromhex(
 
 def test_detector_data_is_corrected_on_virtual_machines_and_all_of_it_goes_again(lab: Lab, tmp_path: Path) -> None:
     """The circle: the kit's cloud, the kit's testbed on it, detector data through that, and nothing is left."""
-    described = str(lab.described("machines", _VOLUME, whole=True))
+    described = str(lab.described("machines", _VOLUMES, whole=True))
     try:
         lab.xdc("up", "-f", described, timeout=2400)
         for node in NODES:
             assert _on(lab, node, "systemd-detect-virt") in ("qemu", "kvm")
         assert _on(lab, "desy-storage", "findmnt", "-no", "FSTYPE,LABEL", "/srv/data").split() == ["ext4", "data"]
         assert _on(lab, "desy-storage", "stat", "-c", "%m", "/srv/data/xrootd") == "/srv/data"
+        (boot,) = (one.id for one in lab.admin.block_storage.volumes(all_projects=True) if one.name.endswith("-boot"))
+        assert _on(lab, "desy-stream", "cat", "/sys/block/vda/serial") == boot[:20]
         status = lab.xdc("status", "--name", "machines", "--output", "json").json
         assert {word for node in status["nodes"] for word in node["units"].values()} == {"active"}
         words = ("--preset", "tiny", "--out", str(tmp_path), "--output", "json")
