@@ -64,10 +64,8 @@ def put_file(node: Node, known_hosts: Path, remote: str, data: bytes, *, mode: s
 
 STAGES = ("address", "banner", "host key", "login", "python", "cloud-init", "system", "clock")
 
-_OWN_PACE = ("address", "cloud-init", "system")
-"""Stages that take as long as the machine takes to boot."""
 _PATIENCE = 120.0
-"""Seconds for each other stage: an image's own SSH server may greet before cloud-init has told it keys."""
+"""Seconds for a stage that does not depend on how fast a machine boots."""
 _CLOCK = 60
 """Seconds that a node's clock may differ from ours: tokens and certificates are made for less than that."""
 
@@ -76,7 +74,7 @@ def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, boot: float) -> dict
     """Wait for every node, stage by stage: port, SSH banner, host key as it was made here, login with our key, Python,
     cloud-init where there is one, systemd, clock.
 
-    boot: seconds for each of the stages that take as long as the machine takes to boot; 120 s at most for the others.
+    boot: seconds for each stage that takes as long as the machine takes to boot; 120 s at most for the others.
     Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready.
     """
     stop = threading.Event()  # Ctrl-C reaches this thread only, and the pool waits for the others
@@ -90,23 +88,22 @@ def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, boot: float) -> dict
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is not reached yet. final: nothing will come of waiting."""
+    """What is not reached yet. wait: seconds from when the stage is first met; 0 when nothing will come of waiting."""
 
     stage: str
     seen: str
-    final: bool = False
+    wait: float
 
 
 def _ready(node: Node, known_hosts: Path, boot: float, stop: threading.Event) -> str | None:
     """Ask until all is well (None), or a stage has taken too long."""
     met: dict[str, float] = {}
-    problem = _Problem(STAGES[0], "nothing yet")
+    problem = _Problem(STAGES[0], "nothing yet", boot)
     while not stop.is_set():
-        since = met.setdefault(problem.stage, time.monotonic())
-        left = since + (boot if problem.stage in _OWN_PACE else min(boot, _PATIENCE)) - time.monotonic()
-        if problem.final or left <= 0:
+        met.setdefault(problem.stage, time.monotonic())
+        if time.monotonic() >= met[problem.stage] + problem.wait:
             break
-        found = _problem(node, known_hosts, left)
+        found = _problem(node, known_hosts, boot)
         if found is None:
             return None
         problem = found
@@ -114,33 +111,39 @@ def _ready(node: Node, known_hosts: Path, boot: float, stop: threading.Event) ->
     return f"{problem.stage}: {problem.seen}"
 
 
-def _problem(node: Node, known_hosts: Path, left: float) -> _Problem | None:
-    """Knock, then log in and ask. left: seconds for one answer. Returns the stage that is not reached, or None."""
+def _problem(node: Node, known_hosts: Path, boot: float) -> _Problem | None:
+    """Knock, then log in and ask. Returns the stage that is not reached, or None."""
+    patience = min(boot, _PATIENCE)
     try:
         if not node.jump and not _greets(node):
-            return _Problem("banner", "the port answers, but not with an SSH banner")
+            return _Problem("banner", "the port answers, but not with an SSH banner", patience)
     except OSError as error:
-        return _Problem("address", str(error))
+        return _Problem("address", str(error), boot)
     words = ssh_arguments(node, known_hosts, "sh", "-c", _PROBE)
+    reached = "address" if node.jump else "login"  # nobody knocks at a node behind another one
     try:
-        done = run(words, timeout=max(1.0, min(_PROBE_DEADLINE, left)), check=False)
+        done = run(words, timeout=min(_PROBE_DEADLINE, boot), check=False)
     except DeadlineExceeded as error:
-        return _Problem("login", str(error))
+        return _Problem(reached, str(error), boot)
     match done.returncode:
         case 0:
             system, _, clock = done.text.strip().rpartition("\n")
             if system.strip() not in ("running", "degraded"):
-                return _Problem("system", f"systemd says '{system.strip()}'")
+                return _Problem("system", f"systemd says '{system.strip()}'", boot)
             if abs(int(clock) - time.time()) > _CLOCK:
-                return _Problem("clock", f"{int(clock) - time.time():+.0f} s off")
+                return _Problem("clock", f"{int(clock) - time.time():+.0f} s off", patience)
             return None
         case 91:
-            return _Problem("python", "python3 is not in the image", final=True)
+            return _Problem("python", "python3 is not in the image", 0)
         case 92:
-            return _Problem("cloud-init", done.reason, final=True)
+            return _Problem("cloud-init", done.reason, 0)
         case 93:
-            return _Problem("cloud-init", "it still runs")
-    return _Problem("host key" if "Host key verification failed" in done.reason else "login", done.reason)
+            return _Problem("cloud-init", "it still runs", boot)
+    if "Host key verification failed" in done.reason:
+        return _Problem("host key", done.reason, patience)
+    if "Permission denied" in done.reason:
+        return _Problem("login", done.reason, patience)
+    return _Problem(reached, done.reason, boot)
 
 
 _PROBE_DEADLINE = 40.0

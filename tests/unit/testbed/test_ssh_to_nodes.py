@@ -122,6 +122,17 @@ def test_a_node_that_is_not_ready_is_told_by_its_stage(
         assert verdict(port, monkeypatch, answer) == {"a": told}
 
 
+def test_a_node_behind_another_one_that_does_not_answer_yet_is_the_stage_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def login(args: Any, **rest: Any) -> Completed:
+        return Completed(tuple(args), 255, b"", b"channel 0: open failed: connect failed: No route to host", 0.0)
+
+    monkeypatch.setattr(ssh, "run", login)
+    behind = node("a", ssh_port=22, jump="root@192.0.2.1:22")
+    assert ssh.wait_ready([behind], KNOWN_HOSTS, boot=0.2)["a"].startswith("address: channel 0: open failed")
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [((91, ""), "python: python3 is not in the image"), ((92, "status: error"), "cloud-init: status: error")],
