@@ -5,16 +5,19 @@ group.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from xdc_testbed.events.kafka import BrokerUnavailable, Connection, is_fatal
 
 _REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+_MOVING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)  # of a topic that was just made
 _ANSWER = 10.0  # seconds that the broker has for a question
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -92,26 +95,30 @@ class Feed:
                 del ends[place.partition]
 
     def _places(self, since: float | None) -> list[TopicPartition]:
-        try:
-            known = self._consumer.list_topics(self._topic, timeout=_ANSWER).topics[self._topic]
-            if known.error is not None:
-                raise BrokerUnavailable(f"topic {self._topic}: {known.error}", remedy="look at topic and ACLs")
-            if since is None:
-                return [TopicPartition(self._topic, number) for number in known.partitions]
-            moment = max(0, int(since * 1000))
-            asked = [TopicPartition(self._topic, number, moment) for number in known.partitions]
-            return list(self._consumer.offsets_for_times(asked, timeout=_ANSWER))
-        except KafkaException as error:
-            raise self._unavailable(error) from error
+        known = self._ask(lambda: self._consumer.list_topics(self._topic, timeout=_ANSWER)).topics[self._topic]
+        if known.error is not None:
+            raise BrokerUnavailable(f"topic {self._topic}: {known.error}", remedy="look at topic and ACLs")
+        if since is None:
+            return [TopicPartition(self._topic, number) for number in known.partitions]
+        moment = max(0, int(since * 1000))
+        asked = [TopicPartition(self._topic, number, moment) for number in known.partitions]
+        return list(self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=_ANSWER)))
 
     def _ask_ends(self, place: TopicPartition) -> tuple[int, int]:
-        try:
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, place.partition), timeout=_ANSWER
-            )
-        except KafkaException as error:
-            raise self._unavailable(error) from error
+        partition = TopicPartition(self._topic, place.partition)
+        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(partition, timeout=_ANSWER))
         return low, high
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        """The broker's answer, asked again for as long as a partition has no leader yet."""
+        deadline = time.monotonic() + _ANSWER
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                    raise self._unavailable(error) from error
+                time.sleep(0.2)
 
     def _poll(self, timeout: float) -> Entry | None:
         message = self._consumer.poll(timeout)
