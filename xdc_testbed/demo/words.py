@@ -74,6 +74,8 @@ def _archived(verdict: Verdict) -> str:
 def _compared(verdict: Verdict) -> str:
     story = verdict.story
     copies = [copy for file in story.files for copy in (*file.copies[1:], *file.cached)]
+    if not copies and story.remote is None:
+        return "This testbed has one site: nothing was shipped."
     read = f"In the end every copy was read again, {size(sum(copy.size for copy in copies))} in all"
     twice = f", twice through the cache {story.cache}" if story.cache else ""
     equal = "and every byte is the same" if all(copy.equal for copy in copies) else "and some bytes differ"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -127,6 +128,12 @@ def test_the_story_in_sentences_has_the_numbers(verdict: Verdict) -> None:
     assert len(told) == 5
     assert "uploaded its 5 files" in told[0]
     assert "all 5 are accounted for" in told[2]
+
+
+def test_a_testbed_of_one_site_claims_no_copies(verdict: Verdict) -> None:
+    files = tuple(file.model_copy(update={"copies": file.copies[:1], "cached": ()}) for file in verdict.story.files)
+    alone = verdict.story.model_copy(update={"remote": None, "cache": None, "files": files})
+    assert words.sentences(replace(verdict, story=alone))[-1] == "This testbed has one site: nothing was shipped."
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.0123, "12.3 ms"), (0.3, "300 ms"), (2.04, "2.0 s"), (300, "5.0 min")])
