@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import filecmp
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from xdc_testbed.clients.dcache import Dcache
-from xdc_testbed.clients.errors import NotFound
+from xdc_testbed.clients.errors import NotFound, Unreachable
 from xdc_testbed.clients.webdav import WebDav
 from xdc_testbed.demo.accounting import MANIFEST, Account, corrected_path
 from xdc_testbed.demo.detector_data import RawDataFile
 from xdc_testbed.demo.facts import Copy, FileStory, Tape
 from xdc_testbed.demo.places import Places
 from xdc_testbed.errors import VerifyFailed, XdcError
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 30.0
+"""Seconds for a read through a cache that breaks off."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,9 @@ class Upload:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Compares the copies of one run. clients: by endpoint id; out: folder for what the judge gets; spare:
-    for
-    copies that are removed again; frontend: of an origin that archives raw data."""
+    """Compares the copies of one run. clients: by endpoint id; out: folder for what the judge gets; spare: for copies
+    that are removed again; frontend: of an origin that archives raw data.
+    """
 
     places: Places
     clients: Mapping[str, WebDav]
@@ -86,7 +92,20 @@ class Comparison:
             if self.clients[self.places.remote.id].get(path + MANIFEST) != manifest:
                 raise VerifyFailed(f"another manifest at {self.places.remote.id}")
         if self.places.cache is not None:
-            cached.extend(self._compared(self.places.cache.id, path, kept) for _ in ("miss", "hit"))
+            cached.extend(self._through_cache(self.places.cache.id, path, kept) for _ in ("miss", "hit"))
+
+    def _through_cache(self, cache: str, path: str, kept: Path) -> Copy:
+        """Like `_compared`. A cache learns by a read that its connection to the storage has died, and breaks it off:
+        as its clients do, that is asked again."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._compared(cache, path, kept)
+            except Unreachable as error:
+                if time.monotonic() > until:
+                    raise
+                log.warning("read again through %s: %s", cache, error.message)
+                time.sleep(1)
 
     def _tape(self, account: Account) -> Tape | None:
         """The class of the raw file, where raw data is archived. Raises VerifyFailed when it is not on tape."""

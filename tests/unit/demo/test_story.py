@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from pretend import ENDPOINTS, FUNCTIONS, PretendTestbed, Storage, Told, tell
 
+from xdc_testbed.clients.digests import Content
+from xdc_testbed.clients.errors import Unreachable
 from xdc_testbed.demo import __main__ as program
-from xdc_testbed.demo import places
+from xdc_testbed.demo import comparing, places
 from xdc_testbed.demo.detector_data import RunManifest
 from xdc_testbed.demo.facts import Story
 from xdc_testbed.demo.judge import judge
@@ -60,6 +62,40 @@ def test_other_bytes_at_the_remote_site_are_found(tmp_path: Path) -> None:
     spoiled = "/data/proc/r0001/CORR-R0001-AGIPD00-S00000.h5"
     story, _ = tell(tmp_path, PretendTestbed(spoil={spoiled}))
     assert story.unexpected == ["RAW-R0001-AGIPD00-S00000.h5: other bytes at remote-storage"]
+
+
+class BrokenCache(Storage):
+    """A cache whose first reads break off. left: how many of them."""
+
+    left = 3
+
+    def receive(self, path: str, file: Path) -> Content:
+        """What is behind it, in the end."""
+        if self.left:
+            self.left -= 1
+            raise Unreachable(f"GET {path}: peer closed connection")
+        return self.testbed.storages["desy-storage"].receive(path, file)
+
+
+def test_a_read_through_the_cache_that_breaks_off_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing.time, "sleep", lambda _: None)
+    testbed = PretendTestbed()
+    testbed.storages["remote-cache"] = BrokenCache(testbed)
+    story, _ = tell(tmp_path, testbed)
+    assert story.unexpected == []
+
+
+def test_a_cache_that_never_answers_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "_PATIENCE", 0.0)
+    monkeypatch.setattr(comparing.time, "sleep", lambda _: None)
+    testbed = PretendTestbed()
+    testbed.storages["remote-cache"] = BrokenCache(testbed)
+    testbed.storages["remote-cache"].left = 1000
+    story, _ = tell(tmp_path, testbed)
+    assert len(story.unexpected) == 4
+    assert "missing: GET /data/proc/r0001/" in story.unexpected[0]
 
 
 def test_raw_data_is_looked_for_on_tape(tmp_path: Path) -> None:
