@@ -94,8 +94,7 @@ def test_a_cache_that_never_answers_is_said(tmp_path: Path, monkeypatch: pytest.
     testbed.storages["remote-cache"] = BrokenCache(testbed)
     testbed.storages["remote-cache"].left = 1000
     story, _ = tell(tmp_path, testbed)
-    assert len(story.unexpected) == 4
-    assert "missing: GET /data/proc/r0001/" in story.unexpected[0]
+    assert len([line for line in story.unexpected if "missing: GET" in line and "peer closed" in line]) == 4
 
 
 def test_raw_data_is_looked_for_on_tape(tmp_path: Path) -> None:
