@@ -53,6 +53,7 @@ openstack_compute = "{compute}"
 
 _MACHINES = """\
 name = "machines{count}"
+profile = "minimal"
 driver = "openstack"
 [openstack]
 cloud = "{cloud}"
@@ -60,7 +61,7 @@ admin_cidrs = ["{admin}/32"]
 """
 
 _MACHINE = """\
-[nodes.node-{number}]
+[nodes.{name}]
 site = "desy"
 groups = []
 memory = 1024
@@ -193,7 +194,12 @@ def measure_sweep(count: int) -> None:
 def measure_machines(kit: Kit, count: int, admin: str) -> None:
     """Bring so many virtual machines up by the command line, and remove them."""
     described = kit.state / f"machines-{count}.toml"
-    nodes = "".join(_MACHINE.format(number=number) for number in range(1, count + 1))
+    names = [
+        "desy-storage",
+        "desy-stream",
+        *(f"node-{number}" for number in range(3, count + 1)),
+    ]  # two are the profile's
+    nodes = "".join(_MACHINE.format(name=name) for name in names)
     described.write_text(_MACHINES.format(count=count, cloud=_NAME, admin=admin) + nodes)
     try:
         said = json.loads(kit("up", "-f", described, "--output", "json").splitlines()[-1])
