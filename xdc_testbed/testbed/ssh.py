@@ -115,8 +115,12 @@ def _problem(node: Node, known_hosts: Path, boot: float) -> _Problem | None:
     """Knock, then log in and ask. Returns the stage that is not reached, or None."""
     patience = min(boot, _PATIENCE)
     try:
-        if not node.jump and not _greets(node):
-            return _Problem("banner", "the port answers, but not with an SSH banner", patience)
+        if not node.jump:
+            greeting = _greeting(node)
+            if not greeting:
+                return _Problem("banner", "the port answers, and says nothing yet", boot)
+            if not greeting.startswith(b"SSH-"):
+                return _Problem("banner", "the port answers, but not with an SSH banner", patience)
     except OSError as error:
         return _Problem("address", str(error), boot)
     words = ssh_arguments(node, known_hosts, "sh", "-c", _PROBE)
@@ -162,9 +166,10 @@ date +%s
 """
 
 
-def _greets(node: Node) -> bool:
-    with socket.create_connection((node.ssh_address, node.ssh_port), timeout=2) as connection:
+def _greeting(node: Node) -> bytes:
+    """The first words at a node's port; none within five seconds from a machine that is slow. Raises OSError."""
+    with socket.create_connection((node.ssh_address, node.ssh_port), timeout=5) as connection:
         try:
-            return connection.recv(64).startswith(b"SSH-")
+            return connection.recv(64)
         except OSError:
-            return False
+            return b""
