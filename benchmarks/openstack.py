@@ -194,11 +194,8 @@ def measure_sweep(count: int) -> None:
 def measure_machines(kit: Kit, count: int, admin: str) -> None:
     """Bring so many virtual machines up by the command line, and remove them."""
     described = kit.state / f"machines-{count}.toml"
-    names = [
-        "desy-storage",
-        "desy-stream",
-        *(f"node-{number}" for number in range(3, count + 1)),
-    ]  # two are the profile's
+    of_profile = ["desy-storage", "desy-stream"]
+    names = [*of_profile, *(f"node-{number}" for number in range(len(of_profile) + 1, count + 1))]
     nodes = "".join(_MACHINE.format(name=name) for name in names)
     described.write_text(_MACHINES.format(count=count, cloud=_NAME, admin=admin) + nodes)
     try:

@@ -53,14 +53,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Look:
-    """What a machine said of itself. owner: (testbed id, name) or None; origin: of what state folder.
-
-    problem: why it could not be asked.
-    """
+    """What a machine said of itself. owner: id of its testbed, and what its mark says more; problem: why none."""
 
     facts: Mapping[str, str]
-    owner: tuple[str, str] | None = None
-    origin: str = ""
+    owner: tuple[str, Seen] | None = None
     problem: str | None = None
 
 
@@ -157,8 +153,7 @@ class Hosts:
 
     def testbeds(self) -> dict[str, Seen]:
         """Testbeds that the machines belong to, by id."""
-        looks = self._look(list(self._machines)).values()
-        return {look.owner[0]: Seen(look.owner[1], look.origin) for look in looks if look.owner}
+        return dict(look.owner for look in self._look(list(self._machines)).values() if look.owner)
 
     # -- machines ---------------------------------------------------------------------------------------------------
 
@@ -209,11 +204,11 @@ class Hosts:
         facts = dict(line.partition("=")[::2] for line in done.text.splitlines() if "=" in line)
         mark = facts.get("owner", "")
         try:
-            said = json.loads(mark) if mark else {}
-            owner = (str(said["id"]), str(said["name"])) if said else None
+            said = json.loads(mark) if mark else None
+            owner = (str(said["id"]), Seen(str(said["name"]), str(said.get("origin", "")))) if said else None
         except (ValueError, KeyError, TypeError):
-            said, owner = {}, ("unreadable", "unreadable")  # somebody's mark all the same
-        return Look(facts, owner, str(said.get("origin", "")))
+            owner = ("unreadable", Seen("unreadable"))  # somebody's mark all the same
+        return Look(facts, owner)
 
     def _run(self, name: str, command: str, *, check: bool = False) -> Completed:
         node = self._node(name, "", (), name)
@@ -244,7 +239,7 @@ class Hosts:
             if owner is None:
                 raise XdcError(f"machine {name} cannot be marked: {done.reason}", remedy=f"see why {OWNER} cannot be")
             raise WrongUsage(
-                f"machine {name} belongs to testbed '{owner[1]}' ({owner[0]})",
+                f"machine {name} belongs to testbed '{owner[1].name}' ({owner[0]})",
                 remedy=f"take another machine; or, when that testbed is gone, remove {OWNER} there",
             )
 
@@ -269,7 +264,7 @@ class Hosts:
         ]
         found = [Finding(f"{node.name}: {what}", ok, has, needed=need, level=level) for what, ok, has, need in rows]
         if seen.owner and seen.owner[0] != request.testbed_id:
-            text = f"belongs to testbed '{seen.owner[1]}' ({seen.owner[0]})"
+            text = f"belongs to testbed '{seen.owner[1].name}' ({seen.owner[0]})"
             remedy = f"take another machine; or, when that testbed is gone, remove {OWNER} there"
             found.append(Finding(f"machine {node.name}", False, text, needed="nobody's machine", remedy=remedy))
         return found

@@ -151,7 +151,7 @@ def _problem(node: Node, known_hosts: Path, boot: float) -> _Problem | None:
 
 
 _PROBE_DEADLINE = 40.0
-"""Seconds after which a probe is made anew; what it waits for on the node it gives half of that."""
+"""Seconds after which a probe is made anew; it waits on the node for thirty of them at most."""
 
 _PROBE = """
 command -v python3 >/dev/null || exit 91
