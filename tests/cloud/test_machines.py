@@ -11,20 +11,25 @@ from typing import Any
 import pytest
 
 from tests.cloud.conftest import Lab
+from xdc_testbed.demo.facts import Story
 
 COMPUTE = "qemu"
-MEMORY = 10240
-NODES = ("desy-storage", "desy-stream")
+MEMORY = 12288
+NODES = ("desy-storage", "desy-stream", "remote-storage")
 
 pytestmark = pytest.mark.long
 
-_VOLUMES = """\
+_MACHINES = """\
 [openstack.nodes.desy-storage]
 volumes = { data = 1 }
 [openstack.nodes.desy-stream]
 boot_gb = 10
 [nodes.desy-storage]
 vars = { xrootd_store = "/srv/data/xrootd" }
+[nodes.remote-storage]
+site = "remote"
+groups = ["xrootd"]
+memory = 1024
 """
 
 # What a processor does before any system runs: it sends the text behind this code to the first serial line, and halts.
@@ -36,9 +41,9 @@ _BOOT_SECTOR = bytes.fromhex(
 )
 
 
-def test_detector_data_is_corrected_on_virtual_machines_and_all_of_it_goes_again(lab: Lab, tmp_path: Path) -> None:
-    """The circle: the kit's cloud, the kit's testbed on it, detector data through that, and nothing is left."""
-    described = str(lab.described("machines", _VOLUMES, whole=True))
+def test_files_are_corrected_on_virtual_machines_and_shipped_and_all_of_it_goes_again(lab: Lab, tmp_path: Path) -> None:
+    """The circle: a cloud, a testbed of two sites on it, detector data through both of them, and nothing is left."""
+    described = str(lab.described("machines", _MACHINES, whole=True))
     try:
         lab.xdc("up", "-f", described, timeout=2400)
         for node in NODES:
@@ -53,6 +58,9 @@ def test_detector_data_is_corrected_on_virtual_machines_and_all_of_it_goes_again
         demo = lab.xdc("demo", "--name", "machines", *words, timeout=1200).json
         assert (demo["ok"], demo["problems"]) == (True, [])
         assert (tmp_path / "report.html").is_file()
+        story = Story.model_validate_json((tmp_path / "story.json").read_bytes())
+        copies = {tuple((copy.endpoint, copy.equal) for copy in file.copies) for file in story.files if file.corrected}
+        assert copies == {(("desy-storage", True), ("remote-storage", True))}
     finally:
         lab.xdc("down", "--yes", "-f", described, "--name", "machines", timeout=600)
     assert lab.things() == []
