@@ -224,7 +224,7 @@ def test_a_full_disk_in_mid_apply_is_told_and_all_of_it_can_go(lab: Lab, tmp_pat
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "xdc-full", state], check=True)
     try:
         full = replace(lab, xdc=replace(lab.xdc, state_dir=state))
-        described = str(full.described("full"))
+        described = str(lab.described("full"))
         with _started(full, "full", described) as up:
             filler = state / "filler"
             _fill(filler)

@@ -16,7 +16,7 @@ from xdc_testbed.events.kafka import BrokerUnavailable, Connection, is_fatal
 
 _REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 _MOVING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)  # of a topic that was just made
-_ANSWER = 10.0  # seconds that the broker has for a question
+_ANSWER = 30.0  # seconds that the broker has for a question: an emulated machine needs more than ten
 _T = TypeVar("_T")
 
 

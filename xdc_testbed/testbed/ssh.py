@@ -75,8 +75,16 @@ def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, boot: float) -> dict
     cloud-init where there is one, systemd, clock.
 
     boot: seconds for each stage that takes as long as the machine takes to boot; 120 s at most for the others.
-    Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready.
+    Returns the nodes that failed: name -> "stage: what was seen"; {} when all are ready. Nodes behind another one are
+    asked when the others are ready, for each question is a login at the node in front of them, which has to boot.
     """
+    directly = [node for node in nodes if not node.jump]
+    behind = [node for node in nodes if node.jump]
+    return _all_ready(directly, known_hosts, boot) or _all_ready(behind, known_hosts, boot)
+
+
+def _all_ready(nodes: Sequence[Node], known_hosts: Path, boot: float) -> dict[str, str]:
+    """Wait for these nodes at once."""
     stop = threading.Event()  # Ctrl-C reaches this thread only, and the pool waits for the others
     with ThreadPoolExecutor(max_workers=min(16, max(1, len(nodes)))) as pool:
         try:

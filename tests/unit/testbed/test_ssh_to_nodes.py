@@ -138,6 +138,23 @@ def test_a_node_behind_another_one_that_does_not_answer_yet_is_the_stage_address
     assert ssh.wait_ready([behind], KNOWN_HOSTS, boot=0.2)["a"].startswith("address: channel 0: open failed")
 
 
+def test_nodes_behind_another_one_are_left_alone_until_the_others_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    answers = iter([(93, ""), (93, "")])
+    late = (0, f"running\n{int(time.time())}")
+
+    def login(args: Any, **rest: Any) -> Completed:
+        asked.append(any("ProxyCommand" in str(word) or "ProxyJump" in str(word) for word in args))
+        code, said = next(answers, late)
+        return Completed(tuple(args), code, said.encode(), b"", 0.0)
+
+    monkeypatch.setattr(ssh, "run", login)
+    with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        nodes = [node("b", ssh_port=22, jump="root@192.0.2.1:22"), node("a", ssh_port=port)]
+        assert ssh.wait_ready(nodes, KNOWN_HOSTS, boot=60) == {}
+    assert asked == [False, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [((91, ""), "python: python3 is not in the image"), ((92, "status: error"), "cloud-init: status: error")],

@@ -1,5 +1,6 @@
 #!/bin/bash
-# root.sh FOLDER PACKAGES: a root file system of Debian 12 for instances that are containers, whole or not at all.
+# root.sh FOLDER PACKAGES PYTHON: a root file system of Debian 12 for instances, whole or not at all.
+# PYTHON: a virtual environment of this node that instances have as well.
 set -euo pipefail
 exec 9>"$1.lock" # an earlier run of the role may have been interrupted, and left this program at work
 flock 9
@@ -9,6 +10,7 @@ mmdebstrap --quiet --variant=minbase --mode=root --format=directory --include="$
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "3"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$1.part"
+cp -a --parents "$3" "$1.part"
 cd "$1.part"
 rm -rf etc/ssh/ssh_host_* var/lib/apt/lists/*
 mkdir -p usr/share/man/man1 usr/share/man/man5 usr/share/man/man7 usr/share/man/man8 var/lib/apt/periodic
