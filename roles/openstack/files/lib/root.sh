@@ -10,7 +10,8 @@ mmdebstrap --quiet --variant=minbase --mode=root --format=directory --include="$
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "3"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$1.part"
-cp -a --parents "$3" "$1.part"
+mkdir -p "$1.part${3%/*}"
+cp -a "$3" "$1.part$3"
 cd "$1.part"
 rm -rf etc/ssh/ssh_host_* var/lib/apt/lists/*
 mkdir -p usr/share/man/man1 usr/share/man/man5 usr/share/man/man7 usr/share/man/man8 var/lib/apt/periodic
