@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from xdc_testbed.errors import DeadlineExceeded, Interrupted, RequirementMissing, XdcError
 
@@ -187,6 +188,24 @@ def finishing_first(on_interrupt: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if count:
         raise Interrupted("interrupted", remedy="run the same command again, it resumes; or xdc-testbed down")
+
+
+def end_as_by_ctrl_c() -> None:
+    """Take SIGTERM and SIGHUP for a Ctrl-C from now on: commands have sessions of their own, and would outlive us.
+
+    What is ignored already (nohup) stays so. In a thread other than the main one nothing happens.
+    """
+
+    def take(_: int, frame: FrameType | None) -> None:
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt):  # ignored, as in the background of a script
+            raise KeyboardInterrupt
+        interrupt(signal.SIGINT, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, take)
 
 
 def end_session(leader: int, *, grace: float = 5.0) -> None:

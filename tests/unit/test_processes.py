@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,47 @@ def test_when_the_reader_of_lines_fails_the_command_is_ended(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="begun"):
         follow(["sh", "-c", FAMILY, "sh", tmp_path / "pids"], timeout=60, on_line=broken)
     assert [ended(pid) for pid in family(tmp_path / "pids")] == [True, True]
+
+
+# -- signals ----------------------------------------------------------------------------------------------------------
+
+TOLD = """
+import sys
+from xdc_testbed import processes
+processes.end_as_by_ctrl_c()
+try:
+    processes.follow(["sh", "-c", sys.argv[1], "sh", sys.argv[2]], timeout=600, on_line=print)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ignored", ["", "INT"], ids=["in front", "in the background of a script"])
+def test_who_is_told_to_end_takes_along_what_it_has_started(tmp_path: Path, sign: int, ignored: str) -> None:
+    with told(FAMILY, tmp_path / "pids", ignored) as process:
+        process.send_signal(sign)
+        assert process.wait(30) == 130
+    assert all(ended(pid) for pid in family(tmp_path / "pids"))
+
+
+def test_who_does_not_listen_to_a_signal_is_not_made_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    with told('echo begun; read line < "$1"', tmp_path / "go", "HUP") as process:
+        process.send_signal(signal.SIGHUP)
+        (tmp_path / "go").write_text("on\n")
+        assert process.wait(30) == 0
+
+
+@contextmanager
+def told(script: str, word: Path, ignored: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that follows a shell script with this word, once that has begun."""
+    shell = (f"trap '' {ignored}; " if ignored else "") + 'exec "$@"'
+    words = ["/bin/sh", "-c", shell, "sh", sys.executable, "-u", "-c", TOLD, script, str(word)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        yield process
 
 
 # -- supervise --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from xdc_testbed import __version__
+from xdc_testbed import __version__, processes
 from xdc_testbed.errors import Interrupted, WrongUsage, XdcError
 
 VERBS = {
@@ -78,6 +78,7 @@ def build(words: Sequence[str]) -> typer.Typer:
 def main() -> NoReturn:
     """Entry point: run a verb, turn errors into lines and exit codes."""
     words, debug = _without_debug(sys.argv[1:])
+    processes.end_as_by_ctrl_c()
     try:
         _check_verb(words)
         status = build(words)(words, standalone_mode=False)
