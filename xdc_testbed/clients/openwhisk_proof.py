@@ -27,9 +27,9 @@ def prove(api_host: str, auth: str, ca_file: str | None) -> dict[str, Any]:
     name = f"verify-{secrets.token_hex(4)}"
     with OpenWhisk(api_host, auth, ca_file) as platform:
         build = platform.build()
-        platform.put_action(name, _CODE, time_limit=10, memory=128)
+        platform.put_action(name, _CODE, time_limit=60, memory=128)
         try:
-            record = platform.invoke(name, {"numbers": [1, 2, 3]}, timeout=30)
+            record = platform.invoke(name, {"numbers": [1, 2, 3]}, timeout=90)
         finally:
             platform.delete("actions", name, missing_ok=True)
         if record.result != {"double": [2, 4, 6]}:
