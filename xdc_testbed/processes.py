@@ -193,8 +193,10 @@ def finishing_first(on_interrupt: Callable[[], None]) -> Iterator[None]:
 def end_as_by_ctrl_c() -> None:
     """Take SIGTERM and SIGHUP for a Ctrl-C from now on: commands have sessions of their own, and would outlive us.
 
-    What is ignored already (nohup) stays so. In a thread other than the main one nothing happens.
+    What is ignored already (nohup) stays so. In a thread other than the main one nothing happens. Forked workers end by
+    these signals as any process does.
     """
+    taken: list[signal.Signals] = []
 
     def take(_: int, frame: FrameType | None) -> None:
         interrupt = signal.getsignal(signal.SIGINT)
@@ -206,6 +208,8 @@ def end_as_by_ctrl_c() -> None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, take)
+                taken.append(number)
+        os.register_at_fork(after_in_child=lambda: [signal.signal(number, signal.SIG_DFL) for number in taken])
 
 
 def end_session(leader: int, *, grace: float = 5.0) -> None:

@@ -169,6 +169,16 @@ def test_who_is_told_to_end_takes_along_what_it_has_started(tmp_path: Path, sign
     assert all(ended(pid) for pid in family(tmp_path / "pids"))
 
 
+def test_workers_that_are_forked_end_in_silence(tmp_path: Path) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(
+        "import multiprocessing\nfrom xdc_testbed import processes\nprocesses.end_as_by_ctrl_c()\n"
+        "with multiprocessing.get_context('fork').Pool(2) as pool:\n    print(pool.map(abs, [-1, -2]))\n"
+    )
+    done = run([sys.executable, script], timeout=60)
+    assert (done.text, done.stderr) == ("[1, 2]", b"")
+
+
 def test_who_does_not_listen_to_a_signal_is_not_made_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     with told('echo begun; read line < "$1"', tmp_path / "go", "HUP") as process:
