@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ profile = "cloud"
 memory = {memory}
 [vars]
 openstack_compute = "{compute}"
+openstack_machine_packages = {packages}
 """
 
 _LAB = """\
@@ -77,11 +79,13 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Iterator[Lab]:
-    """The cloud, up, with what the module has as COMPUTE and MEMORY (MiB); removed afterwards, and proven gone."""
+    """The cloud, up, and removed afterwards. Of the module: COMPUTE, MEMORY (MiB), PACKAGES that machines have."""
     xdc = Xdc(tmp_path_factory.mktemp("state"))
     folder = tmp_path_factory.mktemp("descriptions")
     described = folder / "cloud.toml"
-    described.write_text(_CLOUD.format(compute=request.module.COMPUTE, memory=request.module.MEMORY))
+    asked = request.module
+    packages = json.dumps(getattr(asked, "PACKAGES", []))
+    described.write_text(_CLOUD.format(compute=asked.COMPUTE, memory=asked.MEMORY, packages=packages))
     patch = pytest.MonkeyPatch()
     try:
         xdc("provider", "build", timeout=1500)

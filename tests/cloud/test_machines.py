@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cloud.conftest import Lab
+from xdc_testbed import content
 from xdc_testbed.demo.facts import Story
 
 COMPUTE = "qemu"
 MEMORY = 12288
+# Of the kit's services, with the image: what takes a processor seconds to unpack takes an emulated one minutes.
+PACKAGES = [
+    package
+    for role in ("kafka", "xrootd")
+    for package in yaml.safe_load((content.root() / f"roles/{role}/vars/main.yml").read_text())[f"_{role}_packages"]
+]
 NODES = ("desy-storage", "desy-stream", "remote-storage")
 
 pytestmark = pytest.mark.long

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +44,9 @@ PLAYS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """State and logs of the run, with its playbook and two hosts that are this machine, without SSH."""
+    """State and logs of the run, with its playbook."""
     path = tmp_path_factory.mktemp("run")
-    (path / "playbooks").mkdir()
-    (path / "playbooks" / "site.yml").write_text(yaml.safe_dump(PLAYS))
-    (path / "ansible.cfg").write_text("[defaults]\n")
-    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    hosts = {"all": {"hosts": {"a": host, "b": host}, "children": {"first": {"hosts": {"a": {}}}, "empty": {}}}}
-    (path / "hosts.json").write_text(json.dumps(hosts))
+    _prepare(path, *PLAYS)
     return path
 
 
@@ -91,3 +92,69 @@ def test_no_log_holds_the_secret(failed: PlaybookFailed, folder: Path) -> None:
     logs = {path.name: path.read_text() for path in folder.glob("ansible-site.*")}
     assert set(logs) == {"ansible-site.log", "ansible-site.jsonl"}
     assert [name for name, text in logs.items() if SECRET in text] == []
+
+
+@pytest.mark.parametrize("strategy", ["linear", "mitogen_linear"])
+def test_no_task_begins_once_the_command_is_killed(strategy: str, tmp_path: Path) -> None:
+    """kill -9 of `up`: what it has started may hold a lock of the node that the next `up` needs."""
+    begun, more = tmp_path / "begun", tmp_path / "more"
+    _prepare(
+        tmp_path,
+        play(
+            "a",
+            command("Begin", "touch", str(begun)),
+            command("Wait", "sleep", "3"),
+            command("More", "touch", str(more)),
+        ),
+    )
+    killed = subprocess.Popen([sys.executable, "-c", _RUN, str(tmp_path), strategy])
+    try:
+        _wait(begun.exists)
+        killed.kill()
+        _wait(lambda: _started_for(tmp_path) == [])
+    finally:
+        for pid in _started_for(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+        killed.wait()
+    assert not more.exists()
+
+
+_RUN = """\
+import sys
+from pathlib import Path
+from xdc_testbed import content
+from xdc_testbed.progress import silent
+from xdc_testbed.testbed import ansible
+folder = Path(sys.argv[1])
+content.root = lambda: folder
+given = dict(extra_vars=[], expected={}, report=silent, phase="site", strategy=sys.argv[2], timeout=60)
+ansible.run_playbook("site", inventory=folder / "hosts.json", state_dir=folder, log_dir=folder, **given)
+"""
+
+
+def _started_for(folder: Path) -> list[int]:
+    """Processes that have the folder in their command line, but for this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if os.fsencode(folder) in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+    return found
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    """Wait for something that can be observed."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _prepare(folder: Path, *plays: dict[str, Any]) -> None:
+    """A playbook, and two hosts that are this machine, without SSH."""
+    (folder / "playbooks").mkdir()
+    (folder / "playbooks" / "site.yml").write_text(yaml.safe_dump(list(plays)))
+    (folder / "ansible.cfg").write_text("[defaults]\n")
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {"all": {"hosts": {"a": host, "b": host}, "children": {"first": {"hosts": {"a": {}}}, "empty": {}}}}
+    (folder / "hosts.json").write_text(json.dumps(hosts))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import sys
 import time
 
 from ansible.plugins.callback import CallbackBase
+
+_PR_SET_PDEATHSIG = 1
 
 DOCUMENTATION = """
 name: xdc_events
@@ -30,6 +34,10 @@ class CallbackModule(CallbackBase):
     def _say(self, **event):
         sys.stdout.write(json.dumps(event, default=str) + "\n")
         sys.stdout.flush()
+
+    def v2_playbook_on_start(self, playbook):
+        # When the command that started it is killed, nobody reads any more, and the next one finds its locks taken.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     def v2_playbook_on_play_start(self, play):
         self._say(event="play", name=play.get_name(), pattern=str(play.hosts))
