@@ -15,7 +15,8 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, To
 from xdc_testbed.events.kafka import BrokerUnavailable, Connection, is_fatal
 
 _REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
-_MOVING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)  # of a topic that was just made
+# Of a topic that was just made: its partitions are told, and have no leader yet.
+_MOVING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError._UNKNOWN_PARTITION)
 _ANSWER = 30.0  # seconds that the broker has for a question: an emulated machine needs more than ten
 _T = TypeVar("_T")
 

@@ -48,7 +48,7 @@ def from_now(monkeypatch: pytest.MonkeyPatch, answers: list[int | None]) -> Fake
 
 
 def test_a_partition_without_a_leader_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    broker = from_now(monkeypatch, [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, None])
+    broker = from_now(monkeypatch, [*feed._MOVING, None])
     assert [place.offset for place in broker.assigned] == [7]
 
 
