@@ -34,6 +34,8 @@ volumes = { data = 1 }
 boot_gb = 10
 [nodes.desy-storage]
 vars = { xrootd_store = "/srv/data/xrootd" }
+[nodes.desy-stream]
+vars = { kafka_session_seconds = 60 }
 [nodes.remote-storage]
 site = "remote"
 groups = ["xrootd"]
