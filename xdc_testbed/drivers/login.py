@@ -23,7 +23,7 @@ def ssh_options(known_hosts: Path) -> str:
             "-o",
             "BatchMode=yes",
             "-o",
-            "ConnectTimeout=10",
+            "ConnectTimeout=20",
             "-o",
             "LogLevel=ERROR",
         ]

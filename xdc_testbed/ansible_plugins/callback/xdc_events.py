@@ -76,7 +76,7 @@ class CallbackModule(CallbackBase):
             str(data.get(key)) for key in ("msg", "stderr", "stdout", "module_stderr", "exception") if data.get(key)
         ]
         for item in data.get("results", []):
-            if isinstance(item, dict) and item.get("failed"):
+            if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):
                 parts += [str(item.get(key)) for key in ("msg", "stderr", "stdout") if item.get(key)]
         return "\n".join(parts)[:6000]
 
