@@ -1,6 +1,6 @@
 #!/bin/bash
 # disk.sh ROOT FOLDER [PACKAGE...]: a disk for virtual machines, whole or not at all: the root file system of containers, a
-# kernel, more packages, and package lists that are as old as the disk.
+# kernel, more packages, and package lists as old as the disk, read already.
 set -euo pipefail
 exec 9>"$2.lock" # an earlier run of the role may have been interrupted, and left this program at work
 flock 9
@@ -22,6 +22,7 @@ unshare --mount --kill-child --fork bash -euc '
   chroot "$0" apt-get -q update
   chroot "$0" apt-get -qy -o Dpkg::Options::=--force-unsafe-io install lz4 initramfs-tools linux-image-cloud-amd64 "$@"
   chroot "$0" apt-get clean
+  chroot "$0" apt-cache gencaches
   touch "$0/var/lib/apt/periodic/update-success-stamp"' "$root" "${@:3}"
 # What a container has from its node, a machine does itself.
 printf 'datasource_list: [ConfigDrive, None]\nssh_genkeytypes: [ed25519]\nlocale: false\n' > "$root/etc/cloud/cloud.cfg.d/90_xdc-testbed.cfg"
