@@ -35,7 +35,7 @@ boot_gb = 10
 [nodes.desy-storage]
 vars = { xrootd_store = "/srv/data/xrootd" }
 [nodes.desy-stream]
-vars = { kafka_session_seconds = 60 }
+vars = { kafka_session_seconds = 60, event_router_verify_seconds = 300 }
 [nodes.remote-storage]
 site = "remote"
 groups = ["xrootd"]

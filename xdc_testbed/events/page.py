@@ -131,14 +131,14 @@ class Observer:
             for group, topic in _GROUPS.items():
                 try:
                     lags[group] = lag(client, group, topic)
-                except KafkaException as error:
-                    log.info("lag of %s: %s", group, error)
+                except (KafkaException, TimeoutError) as error:
+                    log.info("lag of %s: %s", group, error or "no answer")
             self._picture.lag = lags
             time.sleep(_LAG_EVERY)
 
 
 def lag(client: AdminClient, group: str, topic: str) -> int:
-    """Records of a topic that a group has not committed. Raises KafkaException."""
+    """Records of a topic that a group has not committed. Raises KafkaException, TimeoutError."""
     parts = client.list_topics(topic, timeout=_ANSWER).topics[topic].partitions
     places = [TopicPartition(topic, number) for number in parts]
     ends = {

@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
-from xdc_testbed.events.kafka import DEAD_LETTERS, EVENTS, INVOCATIONS, RESULTS
+from xdc_testbed.events import page
+from xdc_testbed.events.kafka import DEAD_LETTERS, EVENTS, INVOCATIONS, RESULTS, Connection
 from xdc_testbed.events.model import DeadLetter, EventType, Result, StorageData, StorageEvent, Times, WorkItem
 from xdc_testbed.events.page import PageSection, application
 from xdc_testbed.events.watch import Picture, sse
@@ -143,3 +145,25 @@ def test_beyond_loopback_tls_and_token_are_needed() -> None:
     everything = {"certificate": Path("c"), "key": Path("k"), "token_file": Path("t")}
     assert PageSection(listen="0.0.0.0:8790", **everything).port == 8790
     assert PageSection().is_loopback
+
+
+@pytest.mark.parametrize("error", [KafkaException("away"), TimeoutError()])
+def test_a_broker_that_does_not_answer_is_asked_for_the_lag_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    answers = iter([error, error, 3, 0])
+
+    def lag(*_: object) -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    pauses = iter([None])
+    monkeypatch.setattr(page, "AdminClient", lambda _: None)
+    monkeypatch.setattr(page, "lag", lag)
+    monkeypatch.setattr(page.time, "sleep", lambda _: next(pauses))
+    picture = Picture()
+    with pytest.raises(StopIteration):
+        page.Observer(Connection(bootstrap="broker:9092", security="PLAINTEXT"), picture)._measure()
+    assert picture.lag == {"router": 3, "dispatcher": 0}
