@@ -64,8 +64,8 @@ def test_files_are_corrected_on_virtual_machines_and_shipped_and_all_of_it_goes_
         assert _on(lab, "desy-stream", "cat", "/sys/block/vda/serial") == boot[:20]
         status = lab.xdc("status", "--name", "machines", "--output", "json").json
         assert {word for node in status["nodes"] for word in node["units"].values()} == {"active"}
-        words = ("--preset", "tiny", "--out", str(tmp_path), "--output", "json")
-        demo = lab.xdc("demo", "--name", "machines", *words, timeout=1200).json
+        words = ("--preset", "tiny", "--deadline", "900", "--out", str(tmp_path), "--output", "json")
+        demo = lab.xdc("demo", "--name", "machines", *words, timeout=1500).json
         assert (demo["ok"], demo["problems"]) == (True, [])
         assert (tmp_path / "report.html").is_file()
         story = Story.model_validate_json((tmp_path / "story.json").read_bytes())

@@ -28,6 +28,12 @@ def demo(
         typer.Option("--whole", help="Also up before, the interoperability suite after, then down and its proof."),
     ] = False,
     preset: Annotated[str, typer.Option("--preset", help="default, or tiny for a first look.")] = "default",
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline", min=1, help="Seconds until every file is accounted for; slow machines need > 300."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
     file: File = None,
     profile: Profile = None,
@@ -54,7 +60,7 @@ def demo(
             with _clock(seconds, "up"):
                 bed.up(explained, report, run_id=run_id)
         with _clock(seconds, "demo"):
-            problems += _pipeline(bed, folder, preset, report)
+            problems += _pipeline(bed, folder, preset, deadline, report)
         if whole:
             with _clock(seconds, "interop"):
                 summary = remote.interop(
@@ -84,10 +90,10 @@ class _clock:  # noqa: N801 - reads as a word in `with`
         self._seconds[self._name] = round(time.monotonic() - self._started, 2)
 
 
-def _pipeline(bed: Testbed, folder: Path, preset: str, report: Reporter) -> list[str]:
+def _pipeline(bed: Testbed, folder: Path, preset: str, deadline: float | None, report: Reporter) -> list[str]:
     return (
         []
-        if remote.demo(bed, folder, preset=preset, report=report)
+        if remote.demo(bed, folder, preset=preset, report=report, deadline=deadline)
         else ["some files did not become what they had to; the report names them"]
     )
 

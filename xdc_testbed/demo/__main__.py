@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, required=True, help="folder for raw data, about 200 MB")
     parser.add_argument("--out", type=Path, required=True, help="folder for the facts and the corrected files")
     parser.add_argument("--preset", choices=sorted(PLANS), default="default", help="how much data")
-    parser.add_argument("--deadline", type=float, default=300.0, help="seconds for the pipeline")
+    parser.add_argument("--deadline", type=float, default=Settings.deadline, help="seconds for the pipeline")
     parser.add_argument("--json-progress", action="store_true", help="progress as JSON lines")
     return parser
 

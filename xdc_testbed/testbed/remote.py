@@ -118,8 +118,11 @@ def interop(testbed: Testbed, folder: Path, *, cases: Sequence[str], report: Rep
     return summary
 
 
-def demo(testbed: Testbed, folder: Path, *, preset: str, report: Reporter) -> bool:
-    """Run the pipeline with detector data; facts and corrected files land in `folder`. Returns whether all is right."""
+def demo(testbed: Testbed, folder: Path, *, preset: str, report: Reporter, deadline: float | None = None) -> bool:
+    """Run the pipeline with detector data; facts and corrected files land in `folder`. Returns whether all is right.
+
+    deadline: seconds from the last upload until every file is accounted for; None: the demonstration's own.
+    """
     node = client(testbed)
     ssh.put_file(node, testbed.known_hosts, ENDPOINTS, endpoints.dump(testbed.endpoints()).encode())
     remote, work = f"/var/tmp/xdc-{folder.name}", f"/var/tmp/xdc-{folder.name}.work"  # noqa: S108 - on the node, made by root
@@ -144,11 +147,12 @@ def demo(testbed: Testbed, folder: Path, *, preset: str, report: Reporter) -> bo
                 remote,
                 "--preset",
                 preset,
+                *([] if deadline is None else ["--deadline", str(deadline)]),
                 "--json-progress",
             ],
             progress,
             folder,
-            DEMO_DEADLINE,
+            DEMO_DEADLINE + (deadline or 0.0),
         )
         ssh.execute(node, testbed.known_hosts, "rm", "-rf", work, timeout=60)
         if done not in (0, 1):

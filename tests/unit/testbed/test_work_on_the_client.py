@@ -156,6 +156,14 @@ def test_a_demonstration_with_lost_files_is_brought_back_too(bed: Testbed, far: 
     assert len(far.fetched) == 1
 
 
+def test_a_demonstration_has_the_time_that_it_is_given(bed: Testbed, far: FarSide, tmp_path: Path) -> None:
+    remote.demo(bed, tmp_path, preset="small", report=silent)
+    remote.demo(bed, tmp_path, preset="small", report=silent, deadline=900)
+    asked = [words for words in far.commands if "xdc_testbed.demo" in words]
+    assert "--deadline" not in asked[0]
+    assert asked[1][asked[1].index("--deadline") + 1] == "900"
+
+
 def test_a_demonstration_that_broke_is_told_with_its_last_word(bed: Testbed, far: FarSide, tmp_path: Path) -> None:
     far.code, far.last_words = 3, "Traceback\nerror: broker is not there\n"
     with pytest.raises(VerifyFailed, match="error: broker is not there"):
