@@ -30,9 +30,7 @@ def demo(
     preset: Annotated[str, typer.Option("--preset", help="default, or tiny for a first look.")] = "default",
     deadline: Annotated[
         float | None,
-        typer.Option(
-            "--deadline", min=1, help="Seconds until every file is accounted for; slow machines need > 300."
-        ),
+        typer.Option("--deadline", min=1, help="Seconds until every file is accounted for; slow machines need > 300."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
     file: File = None,
