@@ -34,8 +34,11 @@ volumes = { data = 1 }
 boot_gb = 10
 [nodes.desy-storage]
 vars = { xrootd_store = "/srv/data/xrootd" }
-[nodes.desy-stream]
-vars = { kafka_session_seconds = 60, event_router_verify_seconds = 300 }
+[nodes.desy-stream.vars]
+kafka_session_seconds = 60
+kafka_partitions = 1
+event_router_concurrency = 2
+event_router_verify_seconds = 300
 [nodes.remote-storage]
 site = "remote"
 groups = ["xrootd"]
