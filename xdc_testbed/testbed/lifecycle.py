@@ -146,7 +146,7 @@ class Testbed:
                 "systemctl",
                 "is-active",
                 *(units or ["multi-user.target"]),
-                timeout=15,
+                timeout=60,
                 check=False,
             )
         except XdcError:
