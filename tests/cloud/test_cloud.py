@@ -11,9 +11,8 @@ import os
 import signal
 import subprocess
 import tarfile
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import yaml
 from tests.cloud.conftest import Lab
 from tests.e2e.burst import Burst
 from tests.roles.playbook_bed import Bed
+from tests.waiting import wait
 from xdc_testbed.testbed.lifecycle import Testbed
 
 COMPUTE = "container"
@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_what_can_be_removed(lab: Lab, times: int) -> None:
     with _started(lab, "stopped", str(lab.described("stopped"))) as up:
         os.kill(up.pid, signal.SIGINT)
         if times == 2:
-            _wait(lambda: "press it again" in _reported(lab, "stopped"), 60)
+            wait(lambda: "press it again" in _reported(lab, "stopped"), 60)
             os.kill(up.pid, signal.SIGINT)
         _, err = up.communicate(timeout=300)
         assert up.returncode == 130, err
@@ -213,7 +213,7 @@ def test_an_api_that_goes_away_in_mid_apply_is_told_and_all_of_it_can_go(lab: La
         assert "Traceback" not in err
         assert "error: apply: server" in err
         assert "run up again" in err
-        _wait(lambda: lab.admin.compute.get("/").status_code == 200, 60)
+        wait(lambda: lab.admin.compute.get("/").status_code == 200, 60)
     assert lab.things() == []
 
 
@@ -250,7 +250,7 @@ def _started(lab: Lab, name: str, described: str) -> Iterator[subprocess.Popen[s
     """An `up` with Terraform in the midst of making servers; afterwards all that it has made is taken away."""
     up = lab.xdc.start("up", "-f", described)
     try:
-        _wait(lambda: _servers_started(lab, name) or up.poll() is not None, 240)
+        wait(lambda: _servers_started(lab, name) or up.poll() is not None, 240)
         assert up.poll() is None, up.communicate()
         yield up
     finally:
@@ -268,7 +268,7 @@ def bed(lab: Lab) -> Iterator[str]:
     described = str(lab.described("lab"))
     first = lab.xdc.start("up", "-f", described)
     try:
-        _wait(lambda: _servers_started(lab, "lab") or first.poll() is not None, 240)
+        wait(lambda: _servers_started(lab, "lab") or first.poll() is not None, 240)
         assert first.poll() is None, first.communicate()
         terraform = int((lab.xdc.state_dir / "lab" / "terraform" / "process").read_text())
         os.killpg(first.pid, signal.SIGKILL)
@@ -298,7 +298,7 @@ def test_between_nodes_only_what_is_in_the_table_of_ports_is_open(lab: Lab, bed:
     nodes = Testbed(lab.xdc.state_dir, "lab")
     storage = nodes.node("desy-storage").address
     Bed(nodes).on("desy-storage", "systemd-run -q --unit=stranger python3 -m http.server 9999")
-    _wait(lambda: _asked(nodes, "desy-storage", storage, 9999) == "open", 30)
+    wait(lambda: _asked(nodes, "desy-storage", storage, 9999) == "open", 30)
     found = {port: _asked(nodes, "desy-stream", storage, port) for port in (22, 1094, 9999)}
     Bed(nodes).on("desy-storage", "systemctl stop stranger")
     assert found == {22: "open", 1094: "open", 9999: "closed"}
@@ -314,10 +314,10 @@ def test_ssh_gets_in_from_where_a_rule_says_and_only_while_it_does(lab: Lab, bed
         security_group_id=everywhere.id, direction="ingress", protocol="tcp", port_range_min=22, port_range_max=22
     )
     try:
-        _wait(lambda: _asked(cloud, "cloud", floating, 22) == "open", 30)
+        wait(lambda: _asked(cloud, "cloud", floating, 22) == "open", 30)
     finally:
         network.delete_security_group_rule(rule)
-    _wait(lambda: _asked(cloud, "cloud", floating, 22) == "closed", 30)
+    wait(lambda: _asked(cloud, "cloud", floating, 22) == "closed", 30)
 
 
 def _asked(testbed: Testbed, node: str, address: str, port: int) -> str:
@@ -406,11 +406,3 @@ def _servers_started(lab: Lab, name: str) -> bool:
 def _reported(lab: Lab, name: str) -> str:
     logs = (lab.xdc.state_dir / name / "logs").rglob("events.jsonl")
     return "".join(path.read_text() for path in logs)
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for something that can be observed."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)

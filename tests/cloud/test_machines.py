@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from tests.cloud.conftest import Lab
+from tests.waiting import wait
 from xdc_testbed import content
 from xdc_testbed.demo.facts import Story
 
@@ -81,7 +81,7 @@ def test_files_are_corrected_on_virtual_machines_and_shipped_and_all_of_it_goes_
 
 def test_a_server_boots_the_disk_that_was_uploaded(lab: Lab) -> None:
     with _image(lab, "the disk of somebody speaks") as image, _server(lab, image_id=image.id) as server:
-        _wait(lambda: "the disk of somebody speaks" in _console(lab, server), 120)
+        wait(lambda: "the disk of somebody speaks" in _console(lab, server), 120)
 
 
 def test_what_is_on_a_volume_outlives_the_server(lab: Lab) -> None:
@@ -89,12 +89,12 @@ def test_what_is_on_a_volume_outlives_the_server(lab: Lab) -> None:
     with _image(lab, "the volume speaks") as image:
         volume = volumes.create_volume(name="kept", size=1, image_id=image.id)
         try:
-            _wait(lambda: volumes.get_volume(volume.id).status == "available", 60)
+            wait(lambda: volumes.get_volume(volume.id).status == "available", 60)
             boots = {"uuid": volume.id, "source_type": "volume", "destination_type": "volume", "boot_index": 0}
             for _ in range(2):
                 with _server(lab, block_device_mapping=[boots]) as server:
-                    _wait(lambda server=server: "the volume speaks" in _console(lab, server), 120)
-                _wait(lambda: volumes.get_volume(volume.id).status == "available", 60)
+                    wait(lambda server=server: "the volume speaks" in _console(lab, server), 120)
+                wait(lambda: volumes.get_volume(volume.id).status == "available", 60)
         finally:
             volumes.delete_volume(volume)
 
@@ -131,21 +131,13 @@ def _server(lab: Lab, status: str = "ACTIVE", **given: Any) -> Iterator[Any]:
     flavor = compute.find_flavor("small", ignore_missing=False).id
     made = compute.create_server(name="sector", flavor_id=flavor, networks="none", **given)
     try:
-        _wait(lambda: compute.get_server(made.id).status in ("ACTIVE", "ERROR"), 120)
+        wait(lambda: compute.get_server(made.id).status in ("ACTIVE", "ERROR"), 120)
         assert compute.get_server(made.id).status == status
         yield made
     finally:
         compute.delete_server(made)
-        _wait(lambda: made.id not in [one.id for one in compute.servers()], 60)
+        wait(lambda: made.id not in [one.id for one in compute.servers()], 60)
 
 
 def _console(lab: Lab, server: Any) -> str:
     return str(lab.admin.compute.get_server_console_output(server.id)["output"])
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for something that can be observed."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.5)

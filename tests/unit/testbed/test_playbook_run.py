@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.waiting import wait
 from xdc_testbed import content
 from xdc_testbed.progress import silent
 from xdc_testbed.testbed import ansible
@@ -109,9 +108,9 @@ def test_no_task_begins_once_the_command_is_killed(strategy: str, tmp_path: Path
     )
     killed = subprocess.Popen([sys.executable, "-c", _RUN, str(tmp_path), strategy])
     try:
-        _wait(begun.exists)
+        wait(begun.exists, 60)
         killed.kill()
-        _wait(lambda: _started_for(tmp_path) == [])
+        wait(lambda: _started_for(tmp_path) == [], 60)
     finally:
         for pid in _started_for(tmp_path):
             os.kill(pid, signal.SIGKILL)
@@ -140,14 +139,6 @@ def _started_for(folder: Path) -> list[int]:
             if os.fsencode(folder) in path.read_bytes() and int(path.parent.name) != os.getpid():
                 found.append(int(path.parent.name))
     return found
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    """Wait for something that can be observed."""
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def _prepare(folder: Path, *plays: dict[str, Any]) -> None:
