@@ -45,6 +45,10 @@ _LARGEST_REQUEST = 16 * 1024  # bytes
 # A wider capability that includes a narrower one (WLCG profile, section "Capability based authorization").
 _INCLUDED_IN = {"storage.create": "storage.modify", "storage.read": "storage.stage"}
 
+# Seconds that tokens are dated back: how far a storage's clock may be behind ours, which readiness looks at. scitokens-cpp
+# has no tolerance of its own: a clock half a second behind refuses a new token as "expired", because of its `iat`.
+CLOCK_TOLERANCE = 60
+
 
 class Client(BaseModel):
     """One client. scopes: the widest that it may ask for."""
@@ -204,8 +208,8 @@ class Issuer:
             "sub": name,
             "client_id": name,
             "aud": audiences[0] if len(audiences) == 1 else audiences,
-            "iat": now,
-            "nbf": now,
+            "iat": now - CLOCK_TOLERANCE,
+            "nbf": now - CLOCK_TOLERANCE,
             "exp": now + seconds,
             "jti": secrets.token_urlsafe(16),
             "scope": scope,

@@ -67,7 +67,7 @@ STAGES = ("address", "banner", "host key", "login", "python", "cloud-init", "sys
 _PATIENCE = 120.0
 """Seconds for a stage that does not depend on how fast a machine boots."""
 _CLOCK = 60
-"""Seconds that a node's clock may differ from ours: tokens and certificates are made for less than that."""
+"""Seconds that a node's clock may differ from ours: tokens and certificates are dated back by that, or more."""
 
 
 def wait_ready(nodes: Sequence[Node], known_hosts: Path, *, boot: float) -> dict[str, str]:
