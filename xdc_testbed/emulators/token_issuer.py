@@ -45,8 +45,8 @@ _LARGEST_REQUEST = 16 * 1024  # bytes
 # A wider capability that includes a narrower one (WLCG profile, section "Capability based authorization").
 _INCLUDED_IN = {"storage.create": "storage.modify", "storage.read": "storage.stage"}
 
-# Seconds that tokens are dated back: how far a storage's clock may be behind ours, which readiness looks at. scitokens-cpp
-# has no tolerance of its own: a clock half a second behind refuses a new token as "expired", because of its `iat`.
+# Seconds that tokens are dated back: how far a storage's clock may be behind ours, which readiness looks at.
+# scitokens-cpp has no tolerance: a clock half a second behind refuses a new token as "expired", because of its `iat`.
 CLOCK_TOLERANCE = 60
 
 
